@@ -1,9 +1,12 @@
 """The exact bytes that get signed, and the one way to sign and check them.
 
-Every digest is domain-separated:
-``sha256("speedpay/v1/<kind>" ‖ 0 ‖ len(network) ‖ network ‖ ledger id ‖ body)``, so that nothing signed here can pass for another kind of object, for another network or
-ledger, or for a TRON transaction (whose id is a bare sha256). Signatures are ECDSA on secp256k1
-(SEC 1, RFC 6979 nonces), 64 bytes r ‖ s with s ≤ n/2; public keys are 33 bytes, compressed.
+Every digest is domain-separated,
+
+    sha256("speedpay/v1/<kind>" ‖ 0 ‖ len(network) ‖ network ‖ ledger id ‖ body)
+
+so that nothing signed here can pass for another kind of object, for another network or ledger, or
+for a TRON transaction (whose id is a bare sha256). Signatures are ECDSA on secp256k1 (SEC 1, nonces
+by RFC 6979), 64 bytes r ‖ s with s ≤ n/2; public keys are 33 bytes, compressed.
 """
 
 from __future__ import annotations

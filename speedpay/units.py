@@ -1,8 +1,8 @@
 """Money and prices as integers with a type; the only place that divides money.
 
 1 token = 1,000,000 µtok. A price is whole µtok per MiB. KB and KiB are both 1,024 bytes. Amounts
-never go below zero and never above 2^63 − 1 (a signed 64-bit column). People type and read tokens, and
-tokens per GiB; JSON and the wire carry base units as decimal strings.
+never go below zero and never above 2^63 − 1 (a signed 64-bit column). People type and read tokens,
+and tokens per GiB; JSON and the wire carry base units as decimal strings.
 """
 
 from __future__ import annotations
