@@ -1,0 +1,147 @@
+// A peer's share of the upload limit, through private members of libtorrent.
+//
+// THIS FILE HOLDS EVERY TRICK WITH libtorrent's PRIVATE MEMBERS.
+//
+// libtorrent's bandwidth manager divides a rate limit by the upload priority (1-255) of the peer
+// classes a peer belongs to, and its choker sorts by it first. Its public interface assigns classes
+// by address and socket type only, when a connection begins. We move live peers between classes, for
+// which four private members are needed; naming them in an explicit instantiation is the one place
+// where C++ does not check access. It ends when libtorrent renames or retypes one of them (a compile
+// error here), and would best be replaced by a public peer_connection_handle::set_peer_class.
+// Tried with 2.0.8 to 2.0.11.
+//
+// Network thread only, but for Weights::create.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string>
+
+#include <libtorrent/aux_/session_impl.hpp>
+#include <libtorrent/aux_/session_interface.hpp>
+#include <libtorrent/peer_class.hpp>
+#include <libtorrent/peer_class_set.hpp>
+#include <libtorrent/peer_connection.hpp>
+#include <libtorrent/peer_connection_handle.hpp>
+#include <libtorrent/session_handle.hpp>
+#include <libtorrent/settings_pack.hpp>
+
+namespace speedpay {
+
+namespace lt = libtorrent;
+
+namespace stolen {
+
+template <typename Tag, typename Tag::pointer Member>
+struct Thief { friend constexpr typename Tag::pointer member(Tag) { return Member; } };
+
+struct SetSize
+{
+	using pointer = std::int8_t lt::peer_class_set::*;
+	friend constexpr pointer member(SetSize);
+};
+template struct Thief<SetSize, &lt::peer_class_set::m_size>;
+
+struct SetClasses
+{
+	using pointer = lt::aux::array<lt::peer_class_t, 15> lt::peer_class_set::*;
+	friend constexpr pointer member(SetClasses);
+};
+template struct Thief<SetClasses, &lt::peer_class_set::m_class>;
+
+struct PoolClasses
+{
+	using pointer = lt::aux::deque<lt::peer_class, lt::peer_class_t> lt::peer_class_pool::*;
+	friend constexpr pointer member(PoolClasses);
+};
+template struct Thief<PoolClasses, &lt::peer_class_pool::m_peer_classes>;
+
+struct References
+{
+	using pointer = int lt::peer_class::*;
+	friend constexpr pointer member(References);
+};
+template struct Thief<References, &lt::peer_class::references>;
+
+} // namespace stolen
+
+// libtorrent's own class number 0 is the global class, which is never one of ours.
+constexpr lt::peer_class_t no_class{0};
+
+// One class per weight and one for withheld peers: moving a peer is one write into an array. The
+// classes live as long as the session, because bandwidth requests under way point at them.
+class Weights
+{
+public:
+	// Called once, on Python's thread: these are public calls that wait for the network thread.
+	void create(lt::session_handle session)
+	{
+		for (int weight = 1; weight <= 255; ++weight)
+		{
+			m_weighted[std::size_t(weight)] = session.create_peer_class("speedpay weight");
+			lt::peer_class_info settings = session.get_peer_class(m_weighted[std::size_t(weight)]);
+			settings.upload_priority = weight;
+			session.set_peer_class(m_weighted[std::size_t(weight)], settings);
+		}
+		m_withheld = session.create_peer_class(withheld_label);
+		lt::peer_class_info settings = session.get_peer_class(m_withheld);
+		// Bytes per second; libtorrent raises it to its least, 10, shared by all withheld peers.
+		settings.upload_limit = 1;
+		session.set_peer_class(m_withheld, settings);
+	}
+
+	lt::peer_class_t weighted(std::uint8_t weight) const { return m_weighted[weight]; }
+	lt::peer_class_t withheld() const { return m_withheld; }
+
+	// Does libtorrent's memory look the way our headers say? Read through our stolen pointers what
+	// create() wrote through exported functions.
+	bool layout_holds(lt::aux::session_interface& session, int tick_interval) const
+	{
+		if (session.settings().get_int(lt::settings_pack::tick_interval) != tick_interval)
+			return false;
+		auto& classes = session.peer_classes().*member(stolen::PoolClasses{});
+		if (m_withheld >= classes.end_index()) return false;
+		lt::peer_class const& last = classes[m_withheld];
+		return last.label == withheld_label
+			&& last.*member(stolen::References{}) == 1
+			&& classes[m_weighted[77]].priority[lt::peer_connection::upload_channel] == 77;
+	}
+
+	// The same for a connection: an inline accessor against the exported function.
+	static bool layout_holds(lt::peer_connection_handle const& handle, lt::peer_connection& peer)
+	{
+		auto const size = static_cast<lt::peer_class_set&>(peer).*member(stolen::SetSize{});
+		return &handle.remote() == &peer.remote() && size >= 0 && size < 15;
+	}
+
+	// Takes the peer out of `from` and puts it into `to`; no_class for neither.
+	static void move(lt::aux::session_interface& session, lt::peer_connection& peer
+		, lt::peer_class_t from, lt::peer_class_t to)
+	{
+		if (from == to) return;
+		auto& pool = session.peer_classes().*member(stolen::PoolClasses{});
+		auto& set = static_cast<lt::peer_class_set&>(peer);
+		auto& size = set.*member(stolen::SetSize{});
+		auto& classes = set.*member(stolen::SetClasses{});
+
+		int at = 0;
+		while (at < size && classes[at] != from) ++at;
+		bool const was_in = from != no_class && at < size;
+
+		if (was_in && to != no_class) classes[at] = to;
+		else if (was_in) classes[at] = classes[--size];
+		else if (to != no_class && size < int(classes.size()) - 1) classes[size++] = to;
+		else return;
+
+		if (was_in) --(pool[from].*member(stolen::References{}));
+		if (to != no_class) ++(pool[to].*member(stolen::References{}));
+	}
+
+private:
+	static constexpr char const* withheld_label = "speedpay withheld";
+
+	std::array<lt::peer_class_t, 256> m_weighted{};
+	lt::peer_class_t m_withheld{0};
+};
+
+} // namespace speedpay
