@@ -1,0 +1,345 @@
+"""The one place that knows the rules of stdout and stderr.
+
+* stdout carries the result and nothing else; progress, notes, prompts and logs go to stderr.
+* ``--json``: one object a line on stdout (a line with ``"event"`` is news, the line without it is
+  the result); an error is ``{"error":{"code","message","hint"}}`` on stderr, so that a pipe into
+  ``jq`` never takes an error for a result.
+* A live bar only on a terminal; in a pipe a line every 10 s; nothing with ``-q``. No escape byte
+  ever reaches a pipe. Outside text (from a peer, a torrent, a ledger) goes through ``clean``.
+
+rich is imported when a live bar is drawn, and not before: it costs more than a whole ``--help``.
+"""
+
+from __future__ import annotations
+
+import functools
+import getpass
+import json
+import logging
+import os
+import re
+import sys
+import time
+import unicodedata
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, TextIO, TypeVar
+
+import click
+
+from speedpay.errors import InvalidSetting, KeystoreLocked
+from speedpay.units import GIB, KIB, MIB, Amount, Price
+
+PROGRESS_LINE_S = 10
+_MAX_CLEAN = 500  # characters of one outside text; enough for any honest name or sentence
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+# --- text ---------------------------------------------------------------------------------------
+
+# A terminal's escape sequences with their contents: OSC and the other strings (which set titles,
+# make links and fill clipboards), CSI, and the two-byte rest; 7-bit and 8-bit forms.
+_ESCAPES = re.compile(
+    r"(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c|$)"
+    r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"
+    r"|\x1b[ -/]*[0-~]?"
+)
+# Control, format (bidirectional overrides, zero width), surrogate, private, unassigned, line ends.
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+def clean(text: str, max_length: int = _MAX_CLEAN) -> str:
+    """Outside text, safe to print on one line: no escapes, control or direction characters."""
+    # Cut before the regular expression as well, so that a huge name costs nothing.
+    text = _ESCAPES.sub("", text[: 8 * max_length])
+    text = "".join(
+        " " if c in "\t\r\n\v\f\x85\u2028\u2029" else c
+        for c in text
+        if c in "\t\r\n\v\f\x85\u2028\u2029" or unicodedata.category(c) not in _UNSEEN
+    ).strip()
+    return text if len(text) <= max_length else text[: max_length - 1] + "…"
+
+
+def _clean_lines(text: str) -> str:
+    """Our own text, which may hold somebody's name: clean, but with its lines and indents."""
+    return "\n".join(
+        "".join(c for c in _ESCAPES.sub("", line) if unicodedata.category(c) not in _UNSEEN)
+        for line in text.split("\n")
+    )
+
+
+def size_text(byte_count: int) -> str:
+    for unit, name in ((GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
+        if byte_count >= unit:
+            return f"{byte_count / unit:.1f} {name}"
+    return f"{byte_count} B"
+
+
+def rate_text(bytes_per_s: float) -> str:
+    return f"{size_text(int(bytes_per_s))}/s"
+
+
+def tokens_text(amount: Amount) -> str:
+    return f"{amount} tok"
+
+
+def price_text(price: Price) -> str:
+    return f"{price} tok/GiB"
+
+
+def time_text(unix_s: float) -> str:
+    """ISO 8601 in UTC, whole seconds."""
+    return datetime.fromtimestamp(int(unix_s), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def age_text(seconds: float) -> str:
+    for unit_s, name in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
+        if seconds >= unit_s:
+            count = int(seconds // unit_s)
+            return f"{count} {name}{'s' if count > 1 else ''}"
+    return f"{max(0, int(seconds))} seconds"
+
+
+def examples(*lines: str) -> str:
+    """For ``epilog=``: every command shows how it is used. ``\\b`` keeps click from rewrapping."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+# --- the two streams ----------------------------------------------------------------------------
+
+
+class Output:
+    """What a command says, and how. One object a run; ``pass_output`` hands it to the command."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.json = False
+        self.quiet = False
+        self.verbose = False
+        self.assume_yes = False
+        self.debug = False
+        self._clock = clock
+
+    def result(self, obj: object, text: str) -> None:
+        """The result: ``obj`` as one line of JSON with ``--json``, else ``text``.
+
+        Amounts in ``obj`` are decimal strings of µtok (``Amount.to_wire()``), times ISO 8601.
+        """
+        self._write(sys.stdout, _json_line(obj) if self.json else _clean_lines(text))
+
+    def event(self, name: str, obj: dict[str, object]) -> None:
+        """News during a long command, for machines: a line ``{"event": name, …}`` with ``--json``.
+
+        Nothing without ``--json``: what people should read is ``note`` or ``progress``.
+        """
+        if self.json and not self.quiet:
+            self._write(sys.stdout, _json_line({"event": name} | obj))
+
+    def note(self, text: str) -> None:
+        """A sentence for people, on stderr; not with ``-q`` or ``--json``."""
+        if not (self.quiet or self.json):
+            self._write(sys.stderr, _clean_lines(text))
+
+    def warn(self, text: str) -> None:
+        """A sentence that must be seen, on stderr, even with ``-q`` and ``--json``."""
+        line = _json_line({"warning": text}) if self.json else f"warning: {_clean_lines(text)}"
+        self._write(sys.stderr, line)
+
+    def error(self, code: str, message: str, hint: str | None = None) -> None:
+        if self.json:
+            body = {"code": code, "message": clean(message), "hint": hint and clean(hint)}
+            self._write(sys.stderr, _json_line({"error": body}))
+            return
+        self._write(sys.stderr, f"error: {clean(message)}")
+        if hint:
+            self._write(sys.stderr, f"hint: {clean(hint)}")
+
+    def progress(self, label: str, total_bytes: int | None = None) -> Progress:
+        """A context manager for one long piece of work; see ``Progress.update``."""
+        return Progress(self, clean(label, 60), total_bytes, self._clock)
+
+    # --- questions ------------------------------------------------------------------------------
+
+    @property
+    def interactive(self) -> bool:
+        return bool(sys.stdin and sys.stdin.isatty())
+
+    def confirm(self, question: str) -> None:
+        """Returns if the answer is yes or ``-y`` was given; otherwise raises and nothing is done."""
+        if self.assume_yes:
+            return
+        if not self.interactive:
+            raise InvalidSetting("this needs a yes, and nobody is there to ask", hint="add -y")
+        if self.ask(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
+            raise click.exceptions.Exit(1)
+
+    def ask(self, question: str) -> str:
+        """One line from stdin, the question on stderr. Empty at the end of the input."""
+        sys.stderr.write(_clean_lines(question))
+        sys.stderr.flush()
+        return sys.stdin.readline().rstrip("\n")
+
+    def ask_secret(self, question: str) -> str:
+        """One line from the terminal, unseen. Raises KeystoreLocked where there is no terminal."""
+        if not self.interactive:
+            raise KeystoreLocked(
+                "a passphrase is needed, and there is no terminal to ask for it",
+                hint="--passphrase-file FILE, or set SPEEDPAY_PASSPHRASE_FILE",
+            )
+        try:
+            return getpass.getpass(question, stream=sys.stderr)
+        except EOFError as error:
+            raise KeystoreLocked("no passphrase was given") from error
+
+    def start_logging(self) -> None:
+        """``-v`` shows what speedpay does, ``--debug`` everything; on stderr."""
+        if self.verbose or self.debug:
+            handler = logging.StreamHandler(sys.stderr)
+            handler.setFormatter(_CleanFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+            logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+            logging.getLogger("speedpay").setLevel(logging.DEBUG if self.debug else logging.INFO)
+
+    def _write(self, stream: TextIO | None, line: str) -> None:
+        if stream is not None:  # a closed descriptor: `>&-`
+            stream.write(line + "\n")
+            stream.flush()
+
+
+class Progress:
+    """A live bar, a line every 10 s, a JSON event every 10 s, or nothing: as ``Output`` decides."""
+
+    def __init__(
+        self, out: Output, label: str, total_bytes: int | None, clock: Callable[[], float]
+    ) -> None:
+        self._out = out
+        self._label = label
+        self._total_bytes = total_bytes
+        self._clock = clock
+        self._last_line = clock()
+        self._live: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> Progress:
+        out = self._out
+        if not out.quiet and not out.json and _is_terminal(sys.stderr):
+            from rich import progress as bars
+            from rich.console import Console
+
+            # Console honours NO_COLOR. markup=False: a torrent's name is not our markup.
+            self._live = bars.Progress(
+                bars.TextColumn("{task.description}", markup=False),
+                bars.BarColumn(),
+                bars.TextColumn("{task.fields[news]}", markup=False),
+                console=Console(file=sys.stderr, markup=False, highlight=False, emoji=False),
+                transient=True,
+            )
+            self._live.start()
+            self._task = self._live.add_task(self._label, total=self._total_bytes, news="")
+        return self
+
+    def update(
+        self,
+        done_bytes: int,
+        bytes_per_s: float = 0,
+        news: str = "",
+        total_bytes: int | None = None,
+        **for_json: object,
+    ) -> None:
+        """How far it is. ``news``: a few words for people ("3 paid peers, 0.12 tok");
+        ``for_json``: fields of the JSON event."""
+        self._total_bytes = total_bytes or self._total_bytes
+        if self._out.quiet:
+            return
+        if self._live is not None:
+            said = self._said(done_bytes, bytes_per_s, news)
+            self._live.update(self._task, completed=done_bytes, total=self._total_bytes, news=said)
+            return
+        now = self._clock()
+        if now - self._last_line < PROGRESS_LINE_S:
+            return
+        self._last_line = now
+        if self._out.json:
+            event = {"done_bytes": done_bytes, "total_bytes": self._total_bytes}
+            event |= {"bytes_per_s": int(bytes_per_s)}
+            self._out.event("progress", {"label": self._label} | event | for_json)
+        else:
+            self._out.note(f"{self._label}: {self._said(done_bytes, bytes_per_s, news)}")
+
+    def _said(self, done_bytes: int, bytes_per_s: float, news: str) -> str:
+        parts = [size_text(done_bytes)]
+        if self._total_bytes:
+            percent = min(100, done_bytes * 100 // self._total_bytes)
+            parts = [f"{percent} % of {size_text(self._total_bytes)}"]
+        return ", ".join([*parts, rate_text(bytes_per_s), *([clean(news)] if news else [])])
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+
+class _CleanFormatter(logging.Formatter):
+    converter = staticmethod(time.gmtime)
+    default_time_format = "%Y-%m-%dT%H:%M:%SZ"
+    default_msec_format = None
+
+    def format(self, record: logging.LogRecord) -> str:
+        return _clean_lines(super().format(record))
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return bool(stream and stream.isatty()) and os.environ.get("TERM") != "dumb"
+
+
+def _json_line(obj: object) -> str:
+    # ASCII only: escapes, direction marks and lone surrogates travel as \uXXXX, harmless.
+    return json.dumps(obj, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+
+
+# --- for command authors ------------------------------------------------------------------------
+
+
+def _switch(name: str) -> Callable[[click.Context, click.Parameter, bool], None]:
+    def callback(ctx: click.Context, _parameter: click.Parameter, given: bool) -> None:
+        if given:
+            setattr(ctx.ensure_object(Output), name, True)
+
+    return callback
+
+
+#: Options of every command, accepted before the verb and after it: (flags, Output's field, help).
+_COMMON: Iterable[tuple[tuple[str, ...], str, str]] = (
+    (("-j", "--json"), "json", "One JSON object a line; amounts in µtok."),
+    (("-q", "--quiet"), "quiet", "Only the result, warnings and errors."),
+    (("-v", "--verbose"), "verbose", "Say on stderr what is being done."),
+    (("-y", "--yes"), "assume_yes", "Answer every question with yes."),
+    (("--debug",), "debug", "Log everything; show a traceback if it fails."),
+)
+
+
+def common_options(command: Callable[P, R]) -> Callable[P, R]:
+    for flags, name, text in reversed(tuple(_COMMON)):
+        # Eager: an error in a later argument is already reported in the form that was asked for.
+        command = click.option(
+            *flags, is_flag=True, is_eager=True, expose_value=False, callback=_switch(name),
+            help=text,
+        )(command)  # fmt: skip
+    return command
+
+
+def pass_output(command: Callable[Concatenate[Output, P], R]) -> Callable[P, R]:
+    """Gives a command the common options, and ``out: Output`` as its first argument."""
+
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        out = click.get_current_context().ensure_object(Output)
+        out.start_logging()
+        return command(out, *args, **kwargs)
+
+    return common_options(wrapped)
