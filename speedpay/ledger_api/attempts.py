@@ -1,0 +1,150 @@
+"""How one call is carried through: who answers, is it really the ledger, is it worth repeating.
+
+Sans I/O: ``Session.carry`` is a generator that yields what to send or how long to wait, and is fed
+what came back. The blocking and the asynchronous client both drive it, so nothing is decided twice.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from speedpay.channel.voucher import SignedStatement
+from speedpay.errors import (
+    BadSignature,
+    LedgerFailed,
+    LedgerUnreachable,
+    Malformed,
+    SpeedpayError,
+    WrongLedger,
+    WrongNetwork,
+)
+from speedpay.ledger_api import calls, strict
+from speedpay.ledger_api.answers import LedgerIdentity, read_error
+from speedpay.ledger_api.calls import Call
+from speedpay.ledger_api.shapes import OpenChannel
+from speedpay.ledger_api.signed import Answer, Head, check_answer, key_id
+from speedpay.ledger_api.strict import Fields
+from speedpay.signing import Domain
+
+T = TypeVar("T")
+_FIRST_WAIT_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    head: Head
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    seconds: float
+
+
+#: Yields Send (fed an Answer, or a LedgerUnreachable) or Wait (fed None).
+Attempts = Generator[Send | Wait, Answer | LedgerUnreachable | None, T]
+
+
+@dataclass(slots=True)
+class Session:
+    """``ledger_id`` None means: whoever answers first; it is pinned from then on."""
+
+    network: str
+    ledger_id: bytes | None
+    attempts: int
+    clock: Callable[[], float]
+    identity: LedgerIdentity | None = field(default=None, init=False)
+
+    def carry(self, call: Call[T]) -> Attempts[T]:
+        """One call, repeated while no confirmed answer has come, at most ``attempts`` times."""
+        for attempt in range(1, self.attempts + 1):
+            try:
+                return (yield from self._once(call))
+            except (LedgerUnreachable, LedgerFailed) as error:
+                # A field names what is wrong with an answer: not a matter of waiting.
+                if attempt == self.attempts or error.field is not None:
+                    raise
+            yield Wait(_FIRST_WAIT_S * 2.0 ** (attempt - 1) * random.uniform(0.5, 1.5))
+        raise LedgerUnreachable("was not asked")
+
+    def identify(self) -> Attempts[LedgerIdentity]:
+        """Fetch and check the certificate; the answer must be signed by what it certifies."""
+        call = calls.identify()
+        head = Head(call.method, call.target)
+        answer = yield from _exchange(call, head)
+        found = _read(call, answer)
+        if found.network != self.network:
+            raise WrongNetwork(
+                f"the ledger serves {found.network!r}, not {self.network!r}", field="network"
+            )
+        if self.ledger_id is not None and found.ledger_id != self.ledger_id:
+            raise WrongLedger("is not the ledger that was asked for", field="ledger_id")
+        domain = Domain(found.network, found.ledger_id)
+        try:
+            found.certificate.check(domain, int(self.clock()))
+        except (BadSignature, Malformed) as error:
+            raise LedgerUnreachable(
+                f"the ledger's certificate is not good: {error}", field="certificate",
+                hint="is the clock of this machine right?",
+            ) from error  # fmt: skip
+        check_answer(found.certificate, domain, head, b"", answer)
+        self.ledger_id = found.ledger_id
+        self.identity = found
+        return found
+
+    def _once(self, call: Call[T]) -> Attempts[T]:
+        known = self.identity or (yield from self.identify())
+        domain = Domain(known.network, known.ledger_id)
+        head = call.head(domain, int(self.clock()))
+        answer = yield from _exchange(call, head)
+        if answer.status == 503 and not answer.signature:
+            raise LedgerUnreachable("the ledger's front door is overrun")  # before our code ran
+        if answer.key_id != key_id(known.certificate.response_key):
+            known = yield from self.identify()  # it may have a new response key since we asked
+        check_answer(known.certificate, domain, head, call.body, answer)
+        return _read(call, answer)
+
+    def ordered(self, signed: SignedStatement, order: OpenChannel) -> SignedStatement:
+        """The statement, if it promises what was ordered."""
+        body = self.promised(signed, signed.statement.channel).statement
+        promised = (body.payer_key, body.payee_key, body.nonce, body.money_class, body.escrow)
+        if promised != (
+            order.payer_key, order.payee_key, order.nonce, order.money_class, order.escrow,
+        ):  # fmt: skip
+            raise LedgerUnreachable("is not the channel that was ordered", field="statement")
+        return signed
+
+    def promised(self, signed: SignedStatement, channel: bytes) -> SignedStatement:
+        """The statement, if it is the ledger's and about ``channel``."""
+        assert self.identity is not None
+        domain = Domain(self.identity.network, self.identity.ledger_id)
+        try:
+            body = signed.check(domain, self.identity.certificate)
+        except SpeedpayError as error:
+            raise LedgerUnreachable(str(error), field="statement") from error
+        if body.channel != channel:
+            raise LedgerUnreachable("is about another channel", field="statement")
+        return signed
+
+
+def _exchange(call: Call[T], head: Head) -> Attempts[Answer]:
+    answer = yield Send(head, call.body)
+    if isinstance(answer, Answer):
+        return answer
+    raise answer or LedgerUnreachable("did not answer")
+
+
+def _read(call: Call[T], answer: Answer) -> T:
+    try:
+        fields = Fields(strict.parse(answer.body))
+        if answer.status == 200:
+            return call.read(fields)
+        refusal = read_error(fields.inner("error"))
+    except (Malformed, ValueError) as error:
+        raise LedgerUnreachable(
+            f"the ledger's answer is not understood: {error}", field="answer"
+        ) from error
+    raise refusal
