@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shutil
 import subprocess
 import tomllib
 from pathlib import Path
@@ -36,10 +37,12 @@ UNFINISHED = r"\b(" + "|".join(("TO" + "DO", "FIX" + "ME", "XX" + "X", "HA" + "C
 def tracked_files() -> list[str]:
     """What git tracks; in a copy without git, every file that .gitignore does not leave out."""
     git = ["git", "-c", f"safe.directory={ROOT}", "-C", str(ROOT), "ls-files", "-z"]
-    if (ROOT / ".git").exists():
+    if (ROOT / ".git").exists() and shutil.which("git"):
         listed = subprocess.run(git, capture_output=True, check=True, text=True).stdout.split("\0")
         return sorted(path for path in listed if path and (ROOT / path).is_file())
-    ignored = {line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines()}
+    ignored = {".git"} | {
+        line.strip("/") for line in (ROOT / ".gitignore").read_text().splitlines()
+    }
     files: list[str] = []
     for folder, folders, names in os.walk(ROOT):
         folders[:] = [name for name in folders if name not in ignored]
