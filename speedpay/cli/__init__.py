@@ -114,7 +114,7 @@ def cli(ctx: click.Context) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code. Every error of every command ends here."""
-    for stream in (sys.stdout, sys.stderr):
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # an ASCII terminal shows "?" for µ and …
             stream.reconfigure(errors="replace")
     args = list(sys.argv[1:] if arguments is None else arguments)
@@ -178,7 +178,7 @@ def _with_hint(error: click.UsageError, hint: str | None) -> click.UsageError:
     return error
 
 
-def _argument_type(name: str, parse: Callable[[str], object]) -> click.types.FuncParamType:
+def _argument_type(name: str, parse: Callable[[str], object]) -> click.ParamType[object]:
     """One of our own parsers as click's type; what it refuses is a usage error."""
 
     def convert(value: object) -> object:
