@@ -105,7 +105,7 @@ class MetadataReceived(NamedTuple):
 
 
 class TorrentFinished(NamedTuple):
-    """Every wanted piece is here and verified."""
+    """Every wanted piece is here and verified; also said of a torrent found complete on disk."""
 
     infohash: bytes
 
@@ -115,6 +115,7 @@ class TorrentFailed(NamedTuple):
 
     infohash: bytes
     message: str
+    disk_full: bool  # there is no room for what it wanted to write
 
 
 class ResumeData(NamedTuple):
