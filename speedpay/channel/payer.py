@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from speedpay.channel.voucher import Statement, Voucher, with_more_escrow
+from speedpay.channel.voucher import SignedStatement, Statement, Voucher, with_more_escrow
 from speedpay.errors import AboveEscrow, NotIncreasing, OverBudget
 from speedpay.signing import Domain, SigningKey
 from speedpay.units import ZERO, Amount
@@ -34,6 +34,10 @@ class Budget:
             )  # fmt: skip
         return replace(self, in_escrow=self.in_escrow + amount)
 
+    def carry(self, escrow: Amount) -> Budget:
+        """An escrow that was locked before: it counts, whatever the limit is now."""
+        return replace(self, in_escrow=self.in_escrow + escrow)
+
     def settle(self, escrow: Amount, paid: Amount) -> Budget:
         """A channel of ``escrow`` was closed having paid ``paid``."""
         return replace(self, in_escrow=self.in_escrow - escrow, settled=self.settled + paid)
@@ -47,9 +51,13 @@ class Budget:
 class PayerChannel:
     """A channel as its payer holds it. ``signed`` is the highest total ever signed, sent or not."""
 
-    statement: Statement
+    opened: SignedStatement
     signed: Amount = ZERO
     acknowledged: Amount = ZERO
+
+    @property
+    def statement(self) -> Statement:
+        return self.opened.statement
 
     def pay(
         self, key: SigningKey, domain: Domain, cumulative: Amount
@@ -66,13 +74,18 @@ class PayerChannel:
         voucher = Voucher.sign(key, domain, self.statement.channel, cumulative)
         return replace(self, signed=cumulative), voucher
 
+    def repeat(self, key: SigningKey, domain: Domain) -> Voucher:
+        """The newest voucher once more, byte for byte (RFC 6979): a lost one is sent again."""
+        return Voucher.sign(key, domain, self.statement.channel, self.signed)
+
     def acknowledge(self, cumulative: Amount) -> PayerChannel:
         """The payee holds vouchers up to ``cumulative``; more than was signed is ignored."""
         known = min(cumulative, self.signed)
         return replace(self, acknowledged=max(self.acknowledged, known))
 
-    def topped_up(self, newer: Statement) -> PayerChannel:
-        return replace(self, statement=with_more_escrow(self.statement, newer))
+    def topped_up(self, newer: SignedStatement) -> PayerChannel:
+        with_more_escrow(self.statement, newer.statement)
+        return replace(self, opened=newer)
 
     @property
     def left(self) -> Amount:

@@ -76,6 +76,10 @@ class Meter:
     def delivery(self, seller: int) -> Delivery:
         return self.deliveries.setdefault(seller, Delivery())
 
+    def restart(self, seller: int) -> None:
+        """A new account for this seller (another channel); what was owed on the old one is settled."""
+        self.deliveries[seller] = Delivery()
+
     def received(
         self, seller: int, piece: int, start: int, byte_count: int, asked: bool, price: Price
     ) -> int:
@@ -108,7 +112,7 @@ class Meter:
         self._passed.add(piece)
         self._had.pop(piece, None)
         for seller in self._from.pop(piece, {}):
-            delivery = self.deliveries[seller]
+            delivery = self.delivery(seller)
             kept: deque[_Run] = deque()
             for run in delivery.unverified:
                 if run.piece != piece:
@@ -126,7 +130,7 @@ class Meter:
         self._had.pop(piece, None)
         sources = self._from.pop(piece, {})
         for seller in sources:
-            delivery = self.deliveries[seller]
+            delivery = self.delivery(seller)
             bad = [run for run in delivery.unverified if run.piece == piece]
             delivery.refused_bytes += sum(run.byte_count for run in bad)
             delivery.unverified = deque(r for r in delivery.unverified if r.piece != piece)

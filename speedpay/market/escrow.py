@@ -1,0 +1,38 @@
+"""How much to lock for one seller: little at first, more as it delivers, never beyond the budget."""
+
+from __future__ import annotations
+
+from speedpay.market.metering import UNIT_MIN_BYTES
+from speedpay.units import MIB, ZERO, Amount, Price
+
+#: An unknown payee gets at most this part of the allowance, and not more than these bytes cost.
+FIRST_DIVISOR = 20
+FIRST_BYTES = 2 * MIB
+#: Unused escrow is at most what this many seconds of the seller's traffic cost.
+TRAFFIC_S = 60
+
+
+def first_escrow(allowance: Amount, price: Price, min_escrow: Amount, free: Amount) -> Amount:
+    """What to lock for a payee that has not delivered yet; zero when it would be of no use.
+
+    ``min_escrow``: the seller's; ``free``: what the budget still allows.
+    """
+    unit = price.cost_ceil(UNIT_MIN_BYTES)
+    part = min(Amount(allowance.utok // FIRST_DIVISOR), price.cost_ceil(FIRST_BYTES))
+    amount = min(max(part, unit, min_escrow), free)
+    return amount if amount >= max(unit, min_escrow) else ZERO
+
+
+def is_low(escrow: Amount, signed: Amount) -> bool:
+    """70 % of the escrow is used."""
+    return signed.utok * 10 >= escrow.utok * 7
+
+
+def top_up(
+    escrow: Amount, signed: Amount, price: Price, rate_bytes_s: int, remaining_bytes: int
+) -> Amount:
+    """What to add: the escrow once more, at most 60 s of traffic and what can still be wanted."""
+    traffic = price.cost_ceil(max(TRAFFIC_S * rate_bytes_s, FIRST_BYTES))
+    wanted = price.cost_ceil(remaining_bytes + UNIT_MIN_BYTES)
+    target = min(escrow.times(2), signed + min(traffic, wanted))
+    return target.minus_or_zero(escrow)

@@ -1,0 +1,90 @@
+"""How far a seller trusts: the window of unpaid bytes, and what happens when it is full.
+
+It starts at 64 KiB, doubles after each window that was paid for cleanly, up to 4 MiB, is halved by a late
+payment and starts again after a default. Nobody can take more than one window: that is the loss a seller
+accepts per identity.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from speedpay.units import MIB, ZERO, Amount, Price, Value
+
+WINDOW_MIN_BYTES = 64 * 1024
+WINDOW_MAX_BYTES = 4 * MIB
+#: A full window first withholds bytes, then serves at the free lane's weight, then ends the sale.
+FREE_AFTER_S = 5.0
+END_AFTER_S = 60.0
+#: Bytes that a buyer refused (end-game duplicates, failed pieces) are forgiven up to 1 MiB or 1/16.
+FORGIVEN_BYTES = MIB
+FORGIVEN_DIVISOR = 16
+
+
+class Trust(StrEnum):
+    """What a seller does for a payer now."""
+
+    SERVE = "serve"
+    WITHHOLD = "withhold"
+    FREE = "free"
+    END = "end"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """``due``: the value of billed bytes; ``paid``: vouchers accepted for them; both since the channel was
+    shown on this connection. ``full_since``: when the window filled, on the caller's clock."""
+
+    size_bytes: int = WINDOW_MIN_BYTES
+    due: Value = field(default_factory=Value)
+    billed_bytes: int = 0
+    paid: Amount = ZERO
+    paid_in_window: Amount = ZERO
+    refused_bytes: int = 0
+    full_since: float | None = None
+
+    def exposure(self, price: Price) -> int:
+        """Unpaid value in µtok·byte/MiB, less what is forgiven; negative when paid ahead."""
+        forgiven = min(
+            self.refused_bytes, max(FORGIVEN_BYTES, self.billed_bytes // FORGIVEN_DIVISOR)
+        )
+        return self.due.numerator - self.paid.utok * MIB - forgiven * price.utok_per_mib
+
+    def limit_bytes(self, price: Price, escrow_left: Amount) -> int:
+        """Unpaid bytes that are allowed: the window, and never more than the escrow can pay."""
+        return min(self.size_bytes, escrow_left.bytes_at_floor(price))
+
+    def is_full(self, price: Price, escrow_left: Amount) -> bool:
+        return self.exposure(price) >= self.limit_bytes(price, escrow_left) * price.utok_per_mib
+
+    def served(self, byte_count: int, price: Price) -> Window:
+        return replace(
+            self, due=self.due.plus(byte_count, price), billed_bytes=self.billed_bytes + byte_count
+        )
+
+    def paid_up(self, amount: Amount, refused_bytes: int, price: Price) -> Window:
+        """A voucher raised the total by ``amount``. ``refused_bytes`` is the buyer's own running count."""
+        in_window = self.paid_in_window + amount
+        size = self.size_bytes
+        if in_window >= price.cost_floor(size):
+            size, in_window = min(2 * size, WINDOW_MAX_BYTES), ZERO
+        refused = max(self.refused_bytes, refused_bytes)
+        return replace(
+            self, size_bytes=size, paid=self.paid + amount, paid_in_window=in_window,
+            refused_bytes=refused,
+        )  # fmt: skip
+
+    def late(self) -> Window:
+        return replace(
+            self, size_bytes=max(WINDOW_MIN_BYTES, self.size_bytes // 2), paid_in_window=ZERO
+        )
+
+    def at(self, price: Price, escrow_left: Amount, now: float) -> tuple[Window, Trust]:
+        """This window as of ``now``, and what to do about it."""
+        if not self.is_full(price, escrow_left):
+            return replace(self, full_since=None), Trust.SERVE
+        since = now if self.full_since is None else self.full_since
+        steps = ((FREE_AFTER_S, Trust.WITHHOLD), (END_AFTER_S, Trust.FREE))
+        trust = next((trust for until, trust in steps if now - since < until), Trust.END)
+        return replace(self, full_since=since), trust

@@ -1,0 +1,429 @@
+"""The buying side of one torrent: bids to every peer that holds a wanted piece, pays those that sell.
+
+Inputs are messages, blocks, verified pieces, the ledger's answers and the time; every method returns the
+effects to perform, in order. What is decided here is decided by ``market/bidder.py`` (the price),
+``market/metering.py`` (the bytes) and ``channel/payer.py`` (the money); this file only connects them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from speedpay.channel.life import State, Step, follow
+from speedpay.channel.payer import Budget, PayerChannel
+from speedpay.channel.voucher import SignedStatement, Voucher
+from speedpay.errors import OutOfOrder, Stale, WrongChannel
+from speedpay.market.bidder import Bidding, Explanation, Plan, explain
+from speedpay.market.escrow import first_escrow, is_low, top_up
+from speedpay.market.metering import UNIT_MIN_BYTES, UNIT_S, Meter, on_account_limit, unit_bytes
+from speedpay.peer.bids import keep_bids, price_in_force
+from speedpay.peer.effects import (
+    AddEscrow,
+    AwaitClose,
+    Ban,
+    Effect,
+    LockEscrow,
+    Note,
+    SavePayer,
+    Send,
+)
+from speedpay.peer.messages import (
+    Ack,
+    Ask,
+    Bid,
+    ErrorMessage,
+    Message,
+    Open,
+    Pause,
+    Quote,
+    Resume,
+    StopMessage,
+    TopUp,
+    VoucherMessage,
+)
+from speedpay.peer.sale import Sale
+from speedpay.signing import Domain, SigningKey
+from speedpay.units import KIB, MIB, NO_PRICE, ZERO, Amount, MoneyClass
+
+MAX_PAID_CHANNELS = 8
+BID_VALID_S = 180
+RENEW_BID_S = 120.0
+RETRY_S = 10.0
+_BUSY = (State.OPENING, State.ACTIVE, State.PAUSED)
+
+
+class Buyer:
+    """One torrent's purchases. ``now`` is any steady clock in seconds; ``utc`` is unix seconds."""
+
+    def __init__(
+        self,
+        domain: Domain,
+        plan: Plan,
+        money_class: MoneyClass,
+        piece_bytes: int,
+        settled: Amount = ZERO,
+        channels: Iterable[tuple[PayerChannel, SigningKey]] = (),
+    ) -> None:
+        """``settled`` and ``channels``: what the store remembers of this plan (paid on channels that
+        are closed, and those still open)."""
+        self.plan = plan.start()
+        self.meter = Meter()
+        self.balance = plan.balance
+        self.remaining_bytes = plan.remaining_at_plan
+        self.paused = False
+        self.finished = False
+        self.sales: dict[int, Sale] = {}
+        self._domain = domain
+        self._class = money_class
+        self._limit = on_account_limit(piece_bytes)
+        self._bidding = Bidding()
+        self._next_bid_id = 1
+        self._said: set[str] = set()
+        #: Channels open at the ledger, by payee key, whether their peer is connected or not.
+        self._open: dict[bytes, tuple[PayerChannel, SigningKey]] = {}
+        self.budget = Budget(plan.allowance, settled)
+        for channel, key in channels:
+            self._open[channel.statement.payee_key] = channel, key
+            self.budget = self.budget.carry(channel.statement.escrow)
+
+    @property
+    def spent(self) -> Amount:
+        """Settled, and signed on channels that are still open."""
+        total = self.budget.settled
+        for channel, _ in self._open.values():
+            total += channel.signed
+        return total
+
+    def explain(self) -> Explanation:
+        return explain(self.plan, self.spent, self.balance, self.remaining_bytes, self.paused)
+
+    def open_channels(self) -> list[tuple[PayerChannel, SigningKey]]:
+        return list(self._open.values())
+
+    # --- what peers do ---------------------------------------------------------------------------
+
+    def interest(self, connection: int, interested: bool, now: float) -> list[Effect]:
+        """We want, or no longer want, a piece that this peer holds."""
+        sale = self.sales.setdefault(connection, Sale(connection))
+        sale.interested = interested
+        return self._offer(sale, now)
+
+    def message(self, connection: int, message: Message, now: float, utc: int) -> list[Effect]:
+        """A seller's message. Raises Refused, nothing changed, when it breaks a rule."""
+        sale = self.sales.setdefault(connection, Sale(connection))
+        if isinstance(message, Ask):
+            return self._asked(sale, message, now, utc)
+        if isinstance(message, Quote):
+            if message.bid_id == sale.bid_id:
+                sale.quoted = message.price == sale.price
+            return []
+        if isinstance(message, ErrorMessage):
+            return self._refused_by_seller(sale, message, now)
+        if isinstance(message, Ack | Pause | Resume | StopMessage):
+            return self._about_channel(sale, message, now)
+        raise OutOfOrder("is not a seller's message", field="message")
+
+    def bid_left(self, connection: int, number: int) -> None:
+        """The bid just decided on is message ``number`` of this connection."""
+        sale = self.sales.get(connection)
+        if sale is not None and (not sale.bids or sale.bids[-1][1] != sale.price):
+            sale.bids = keep_bids(sale.bids, number, sale.price)
+
+    def received(
+        self, connection: int, piece: int, start: int, byte_count: int, asked_after: int,
+        asked: bool, now: float,
+    ) -> list[Effect]:  # fmt: skip
+        """Blocks arrived, in order with the messages of their connection."""
+        sale = self.sales.setdefault(connection, Sale(connection))
+        price = price_in_force(sale.bids, asked_after) if sale.billing else NO_PRICE
+        counted = self.meter.received(connection, piece, start, byte_count, asked, price)
+        sale.rate.count(counted, now)
+        if price:
+            sale.billed_bytes += counted
+        return self._pay(sale, now)
+
+    def piece_passed(self, piece: int) -> None:
+        self.meter.passed(piece)
+
+    def piece_failed(self, piece: int) -> list[Effect]:
+        """Nothing of it is owed; a sender who sent all of it is stopped, unpaid, and banned."""
+        culprit = self.meter.failed(piece)
+        if culprit is None:
+            return []
+        sale = self.sales.get(culprit)
+        effects = self._stop(sale, pay=False) if sale else []
+        return [*effects, Ban(culprit, f"sent all of piece {piece}, which fails its hash")]
+
+    def gone(self, connection: int) -> list[Effect]:
+        """The connection ended. Its channel stays open for a reconnect, or until the payee closes it."""
+        sale = self.sales.pop(connection, None)
+        self.meter.deliveries.pop(connection, None)
+        if sale is None or sale.channel is None:
+            return []
+        return [AwaitClose(sale.channel.statement.channel)]
+
+    # --- what the ledger answers -----------------------------------------------------------------
+
+    def locked(self, connection: int, opened: SignedStatement, key: SigningKey) -> list[Effect]:
+        """The ledger has locked the escrow that ``LockEscrow`` asked for."""
+        channel = PayerChannel(opened)
+        self._open[channel.statement.payee_key] = channel, key
+        effects: list[Effect] = [SavePayer(channel)]
+        sale = self.sales.get(connection)
+        if sale is None:
+            return [*effects, AwaitClose(channel.statement.channel)]
+        sale.waiting = False
+        sale.channel, sale.key, sale.base = channel, key, ZERO
+        effects.append(self._show(sale, channel))
+        if sale.state is not State.OPENING:  # stopped meanwhile: only the payee can give it back
+            effects += self._farewell(sale, channel)
+        return effects
+
+    def topped_up(self, connection: int, opened: SignedStatement) -> list[Effect]:
+        known, key = self._open[opened.statement.payee_key]
+        channel = known.topped_up(opened)
+        self._open[opened.statement.payee_key] = channel, key
+        effects: list[Effect] = [SavePayer(channel)]
+        sale = self.sales.get(connection)
+        if sale is not None and sale.channel is not None:
+            sale.waiting, sale.channel = False, channel
+            effects.append(Send(connection, TopUp(opened.statement, opened.signature)))
+        return effects
+
+    def lock_refused(
+        self, connection: int, amount: Amount, reason: str, now: float
+    ) -> list[Effect]:
+        """The ledger definitely refused to lock ``amount`` (for a new channel, or a top-up)."""
+        self.budget = self.budget.unlock(amount)
+        sale = self.sales.get(connection)
+        if sale is not None:
+            sale.waiting, sale.retry_at = False, now + RETRY_S
+            if sale.state is State.OPENING:
+                sale.state = follow(sale.state, Step.REFUSE)
+        return self._note(f"the ledger would not lock more escrow: {reason}")
+
+    def closed(self, payee_key: bytes, paid: Amount) -> None:
+        """The ledger has closed a channel of ours having paid ``paid``: the rest is free again."""
+        known = self._open.pop(payee_key, None)
+        if known is None:
+            return
+        channel, _ = known
+        self.budget = self.budget.settle(channel.statement.escrow, paid)
+        for sale in self.sales.values():
+            if sale.channel and sale.channel.statement.channel == channel.statement.channel:
+                stopped = State.STOPPED if sale.state in _BUSY else sale.state
+                sale.state = follow(stopped, Step.SETTLE)
+                sale.channel, sale.key, sale.billing, sale.quoted = None, None, False, False
+
+    # --- what time and the user do ---------------------------------------------------------------
+
+    def tick(self, now: float) -> list[Effect]:
+        """Bids, openings, payments and top-ups that are due. Call it every 100 ms or so."""
+        if self.finished:
+            return []
+        explanation = self.explain()
+        if explanation.stop is None and self._bidding.allows(explanation.price, now):
+            self._bidding = self._bidding.sent(explanation.price, now)
+        sales = list(self.sales.values())
+        effects = [effect for sale in sales for effect in self._offer(sale, now)]
+        effects += self._open_more(now)
+        for sale in sales:
+            effects += self._pay(sale, now) + self._keep_funded(sale, now)
+        return effects
+
+    def finish(self, now: float) -> list[Effect]:
+        """Everything wanted is here, or the user stops: pay what is owed and end every sale."""
+        self.finished = True
+        return [effect for sale in self.sales.values() for effect in self._stop(sale, pay=True)]
+
+    # --- steps -----------------------------------------------------------------------------------
+
+    def _asked(self, sale: Sale, ask: Ask, now: float, utc: int) -> list[Effect]:
+        if sale.ask is not None and ask.payee_key != sale.ask.payee_key:
+            raise WrongChannel("changed within one connection", field="ask.payee_key")
+        if ask.valid_until < utc - 120:
+            raise Stale("is over already", field="ask.valid_until")
+        ask.check(self._domain)
+        sale.ask = ask
+        return self._offer(sale, now)
+
+    def _offer(self, sale: Sale, now: float) -> list[Effect]:
+        """Bid to this peer if it sells, holds a wanted piece, and has not the bid in force."""
+        price = self._bidding.price
+        if self.finished or self.paused or price is None or not sale.interested or sale.ask is None:
+            return []
+        if sale.state is State.STOPPED or self.explain().stop is not None:
+            return []
+        if sale.price == price and now - sale.bid_at < RENEW_BID_S:
+            return []
+        if sale.price != price:
+            sale.price, sale.quoted, sale.bid_id = price, False, self._next_bid_id
+            self._next_bid_id += 1
+        sale.state, sale.bid_at = follow(sale.state, Step.BID), now
+        wanted_kb = 1 << max(0, -(-self.remaining_bytes // KIB) - 1).bit_length()
+        return [Send(sale.connection, Bid(sale.bid_id, price, wanted_kb, BID_VALID_S))]
+
+    def _open_more(self, now: float) -> list[Effect]:
+        """Open channels to the fastest sellers that quoted our price, eight at a time."""
+        room = MAX_PAID_CHANNELS - sum(sale.state in _BUSY for sale in self.sales.values())
+        left = self.explain().left
+        ready = [
+            sale for sale in self.sales.values()
+            if sale.state is State.PRICED and sale.quoted and sale.interested
+            and not sale.retired and now >= sale.retry_at and sale.ask is not None
+            and self._class in sale.ask.classes and sale.price >= sale.ask.price
+            and left >= sale.ask.price.cost_ceil(min(MIB, self.remaining_bytes))
+        ]  # fmt: skip
+        ready.sort(key=lambda sale: -sale.rate.at(now))
+        return [effect for sale in ready[: max(0, room)] for effect in self._open_one(sale)]
+
+    def _open_one(self, sale: Sale) -> list[Effect]:
+        assert sale.ask is not None
+        known = self._open.get(sale.ask.payee_key)
+        if known is not None:  # a channel from before this connection: both go on from its total
+            sale.channel, sale.key = known
+            sale.base = sale.channel.signed
+            sale.state = follow(sale.state, Step.LOCK)
+            return [self._show(sale, sale.channel)]
+        amount = first_escrow(
+            self.plan.allowance, sale.price, sale.ask.min_escrow, self.budget.free()
+        )
+        if not amount:
+            return []
+        self.budget = self.budget.lock(amount)
+        sale.state, sale.waiting = follow(sale.state, Step.LOCK), True
+        return [LockEscrow(sale.connection, sale.ask.payee_key, amount)]
+
+    def _show(self, sale: Sale, channel: PayerChannel) -> Send:
+        opened = channel.opened
+        return Send(sale.connection, Open(opened.statement, opened.signature, channel.signed))
+
+    def _about_channel(
+        self, sale: Sale, message: Ack | Pause | Resume | StopMessage, now: float
+    ) -> list[Effect]:
+        if sale.channel is None or message.channel != sale.channel.statement.channel:
+            if sale.state not in _BUSY:
+                return []  # a late word about a channel that was closed meanwhile
+            raise WrongChannel("is not the channel of this connection", field="channel")
+        channel = sale.channel.acknowledge(message.cumulative)
+        effects: list[Effect] = [SavePayer(channel)] if channel != sale.channel else []
+        self._remember(sale, channel)
+        if isinstance(message, StopMessage):
+            sale.retired = True
+            return effects + self._stop(sale, pay=True)
+        if isinstance(message, Pause) and sale.state is State.ACTIVE:
+            sale.state, sale.billing = follow(sale.state, Step.PAUSE), False
+        elif isinstance(message, Resume) and sale.state is State.PAUSED:
+            sale.state, sale.billing = follow(sale.state, Step.RESUME), True
+        elif isinstance(message, Ack) and sale.state is State.OPENING:
+            sale.state, sale.billing, sale.paid_at = follow(sale.state, Step.CONFIRM), True, now
+            self.meter.restart(sale.connection)
+            if message.cumulative < channel.signed and sale.key is not None:
+                effects.append(self._payment(sale, channel.repeat(sale.key, self._domain)))
+        return effects
+
+    def _refused_by_seller(self, sale: Sale, message: ErrorMessage, now: float) -> list[Effect]:
+        """Only a refusal of our channel matters: the peer goes back to the free lane."""
+        if message.reference != Open.TYPE or sale.state is not State.OPENING or sale.waiting:
+            return []
+        sale.state, sale.retired = follow(sale.state, Step.REFUSE), True
+        channel, sale.channel, sale.key = sale.channel, None, None
+        return [AwaitClose(channel.statement.channel)] if channel else []
+
+    def _pay(self, sale: Sale, now: float, last: bool = False) -> list[Effect]:
+        """A voucher when a unit is full, when 250 ms have passed, or as the ``last`` one."""
+        channel, key = sale.channel, sale.key
+        if channel is None or key is None or sale.state not in (State.ACTIVE, State.PAUSED):
+            return []
+        due = sale.base + self.meter.delivery(sale.connection).payable(self._limit)
+        due = min(due, channel.statement.escrow)
+        if due <= channel.signed:
+            return []
+        unit = sale.price.cost_floor(unit_bytes(sale.rate.at(now)))
+        if not last and due - channel.signed < unit and now - sale.paid_at < UNIT_S:
+            return []
+        channel, voucher = channel.pay(key, self._domain, due)
+        self._remember(sale, channel)
+        sale.paid_at = now
+        return [SavePayer(channel), self._payment(sale, voucher)]
+
+    def _payment(self, sale: Sale, voucher: Voucher) -> Send:
+        delivery = self.meter.delivery(sale.connection)
+        message = VoucherMessage(
+            voucher.channel, voucher.cumulative, voucher.signature,
+            delivery.verified_bytes, delivery.refused_bytes,
+        )  # fmt: skip
+        return Send(sale.connection, message)
+
+    def _keep_funded(self, sale: Sale, now: float) -> list[Effect]:
+        """Top up a channel that runs low, within the budget; else take back escrow that lies idle."""
+        channel = sale.channel
+        if sale.state is not State.ACTIVE or channel is None or sale.waiting or now < sale.retry_at:
+            return []
+        escrow = channel.statement.escrow
+        if not is_low(escrow, channel.signed):
+            return []
+        wanted = top_up(escrow, channel.signed, sale.price, sale.rate.at(now), self.remaining_bytes)
+        amount = min(wanted, self.budget.free())
+        if not wanted:
+            return []
+        if amount < min(wanted, sale.price.cost_ceil(UNIT_MIN_BYTES)):
+            return self._reclaim(sale, now)
+        self.budget = self.budget.lock(amount)
+        sale.waiting = True
+        return [AddEscrow(sale.connection, channel.statement.channel, amount)]
+
+    def _reclaim(self, starved: Sale, now: float) -> list[Effect]:
+        """The budget is locked elsewhere: stop the seller that would take longest to earn its escrow.
+
+        Its final redemption refunds the rest, which then funds the faster one. Where there is none
+        and the escrow is used up, the allowance is spent.
+        """
+        if any(sale.state is State.STOPPED and sale.channel for sale in self.sales.values()):
+            return []  # a refund is on its way
+
+        def seconds_left(sale: Sale) -> int:
+            return sale.channel.left.utok // (sale.rate.at(now) + 1) if sale.channel else 0
+
+        slower = [
+            sale for sale in self.sales.values()
+            if sale is not starved and sale.state in (State.ACTIVE, State.PAUSED)
+            and not sale.waiting and sale.rate.at(now) < starved.rate.at(now)
+        ]  # fmt: skip
+        if slower:
+            slowest = max(slower, key=seconds_left)
+            slowest.retired = True
+            return self._stop(slowest, pay=True)
+        channel = starved.channel
+        if channel is None or channel.left >= starved.price.cost_ceil(UNIT_MIN_BYTES):
+            return []
+        starved.retired = True
+        said = self._note("the allowance is spent: the download goes on in the free lane")
+        return said + self._stop(starved, pay=True)
+
+    def _stop(self, sale: Sale, pay: bool) -> list[Effect]:
+        effects: list[Effect] = []
+        if sale.state in (State.ACTIVE, State.PAUSED) and pay:
+            effects += self._pay(sale, sale.paid_at, last=True)
+        if sale.state in (*_BUSY, State.PRICED):
+            sale.state = follow(sale.state, Step.STOP)
+            if sale.channel is not None:
+                effects += self._farewell(sale, sale.channel)
+        sale.billing = False
+        return effects
+
+    def _farewell(self, sale: Sale, channel: PayerChannel) -> list[Effect]:
+        identity = channel.statement.channel
+        farewell = StopMessage(identity, channel.signed, sale.billed_bytes)
+        return [Send(sale.connection, farewell), AwaitClose(identity)]
+
+    def _remember(self, sale: Sale, channel: PayerChannel) -> None:
+        assert sale.key is not None
+        sale.channel = channel
+        self._open[channel.statement.payee_key] = channel, sale.key
+
+    def _note(self, text: str) -> list[Effect]:
+        if text in self._said:
+            return []
+        self._said.add(text)
+        return [Note(text)]

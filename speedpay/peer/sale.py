@@ -1,0 +1,70 @@
+"""What a buyer knows of one peer as a seller: the state of one sale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from speedpay.channel.life import State
+from speedpay.channel.payer import PayerChannel
+from speedpay.peer.bids import Bids
+from speedpay.peer.messages import Ask
+from speedpay.signing import SigningKey
+from speedpay.units import NO_PRICE, ZERO, Amount, Price
+
+_RATE_WINDOW_S = 1.0
+_RATE_MIN_S = 0.2
+
+
+@dataclass(slots=True)
+class Rate:
+    """Bytes a second, over windows of one second."""
+
+    last: int = 0
+    byte_count: int = 0
+    since: float | None = None
+
+    def count(self, byte_count: int, now: float) -> None:
+        if self.since is None:
+            self.since = now
+        elapsed = now - self.since
+        if elapsed > _RATE_WINDOW_S:
+            self.last = int(self.byte_count / elapsed)
+            self.byte_count, self.since = 0, now
+        self.byte_count += byte_count
+
+    def at(self, now: float) -> int:
+        """The rate now: the last full window's, or this one's where it already shows more or an end."""
+        elapsed = now - self.since if self.since is not None else 0.0
+        if elapsed < _RATE_MIN_S:
+            return self.last
+        fresh = int(self.byte_count / elapsed)
+        return fresh if elapsed > 2 * _RATE_WINDOW_S else max(self.last, fresh)
+
+
+@dataclass(slots=True)
+class Sale:
+    """``price`` is the bid in force with this peer; ``bids`` has those that requests in flight refer to.
+
+    ``base``: the channel's total when it was shown on this connection. ``waiting``: a request to the
+    ledger is under way. ``retired``: for the rest of this connection the peer stays in the free lane.
+    """
+
+    connection: int
+    state: State = State.FREE
+    interested: bool = False
+    ask: Ask | None = None
+    price: Price = NO_PRICE
+    bid_id: int = 0
+    bid_at: float = 0.0
+    bids: Bids = field(default_factory=list)
+    quoted: bool = False
+    channel: PayerChannel | None = None
+    key: SigningKey | None = None
+    base: Amount = ZERO
+    billing: bool = False
+    billed_bytes: int = 0
+    waiting: bool = False
+    retired: bool = False
+    retry_at: float = 0.0
+    paid_at: float = 0.0
+    rate: Rate = field(default_factory=Rate)

@@ -1,0 +1,359 @@
+"""The selling side: asks, quotes, checks channels and vouchers, and says what each peer may have.
+
+One seller serves every connection of a client; the upload is one. Inputs are messages, bytes that were
+enqueued, interest and the time; every method returns the effects to perform, in order. The rules are in
+``market/window.py`` (trust), ``market/allocator.py`` (shares) and ``channel/payee.py`` (vouchers).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from speedpay.channel.life import State, Step, follow
+from speedpay.channel.payee import EXPIRY_MARGIN_S, PayeeChannel
+from speedpay.channel.voucher import SignedStatement
+from speedpay.errors import (
+    AboveEscrow,
+    ChannelClosed,
+    ChannelUnknown,
+    NotIncreasing,
+    OutOfOrder,
+    WrongChannel,
+)
+from speedpay.market.allocator import Demand
+from speedpay.market.quote import expected_share
+from speedpay.market.window import Trust, Window
+from speedpay.peer.bids import Bids, keep_bids, price_in_force
+from speedpay.peer.effects import Effect, Redeem, SavePayee, Send, Withhold
+from speedpay.peer.messages import (
+    Ack,
+    Ask,
+    Bid,
+    ErrorMessage,
+    Message,
+    Open,
+    Pause,
+    Quote,
+    Resume,
+    StopMessage,
+    TopUp,
+    VoucherMessage,
+)
+from speedpay.signing import Certificate, Domain, SigningKey
+from speedpay.units import MIB, NO_PRICE, ZERO, Amount, MoneyClass, Price, Share, Value
+
+ASK_PERIOD_S = 600
+#: A payer that lost its connection may come back; then its channel is redeemed and closed.
+KEEP_IDLE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a seller offers to everyone: ``price`` is the least it takes."""
+
+    price: Price
+    classes: frozenset[MoneyClass]
+    free_pool: Share
+    min_escrow: Amount = ZERO
+
+
+@dataclass(slots=True)
+class _Buying:
+    """One connection as a buyer. ``billing``: (number of our
+    message, on) — from which of our messages on served bytes are billed, or not."""
+
+    connection: int
+    key: SigningKey
+    state: State = State.FREE
+    ask_until: int = 0
+    wants: bool = False
+    bids: Bids = field(default_factory=list)
+    bid_until: float = 0.0
+    channel: PayeeChannel | None = None
+    window: Window = field(default_factory=Window)
+    billing: list[tuple[int, bool]] = field(default_factory=list)
+    withheld: bool = False
+
+    @property
+    def price(self) -> Price:
+        return self.bids[-1][1] if self.bids else NO_PRICE
+
+    @property
+    def escrow_left(self) -> Amount:
+        if self.channel is None:
+            return ZERO
+        return self.channel.statement.escrow - self.channel.accepted
+
+    def bills(self, sent_count: int) -> bool:
+        """Whether a block enqueued after that many of our messages is billed."""
+        while len(self.billing) > 1 and self.billing[1][0] <= sent_count:
+            del self.billing[0]
+        return bool(self.billing) and self.billing[0][0] <= sent_count and self.billing[0][1]
+
+
+class Seller:
+    def __init__(
+        self,
+        domain: Domain,
+        certificate: Certificate,
+        terms: Terms,
+        channels: Iterable[PayeeChannel] = (),
+    ) -> None:
+        """``channels``: those the store remembers and that are not closed."""
+        self.terms = terms
+        self.certificate = certificate
+        self._domain = domain
+        self._buying: dict[int, _Buying] = {}
+        self._next_ask_id = 1
+        self._channels = {channel.statement.channel: channel for channel in channels}
+        self._idle: dict[bytes, float] = {}
+        self._closed: set[bytes] = set()
+
+    # --- what peers do ---------------------------------------------------------------------------
+
+    def met(self, connection: int, payee_key: SigningKey, utc: int) -> list[Effect]:
+        """A peer that speaks our protocol: it gets the ask. ``payee_key`` is this swarm's."""
+        buying = self._buying.setdefault(connection, _Buying(connection, payee_key))
+        return self._ask(buying, utc)
+
+    def wants(self, connection: int, wants: bool) -> None:
+        """The peer wants, or no longer wants, a piece that we hold."""
+        if connection in self._buying:
+            self._buying[connection].wants = wants
+
+    def message(
+        self, connection: int, number: int, message: Message, now: float, utc: int
+    ) -> list[Effect]:
+        """A buyer's message, the ``number``-th on its connection. Raises Refused, nothing changed."""
+        buying = self._buying.get(connection)
+        if buying is None:
+            raise OutOfOrder("from a peer that was not met", field="message")
+        if isinstance(message, Bid):
+            return self._bid(buying, number, message, now)
+        if isinstance(message, Open):
+            return self._open(buying, message, now, utc)
+        if isinstance(message, TopUp):
+            return self._top_up(buying, message, now)
+        if isinstance(message, VoucherMessage):
+            return self._voucher(buying, message, now, utc)
+        if isinstance(message, Pause | Resume | StopMessage):
+            return self._about_channel(buying, message)
+        if isinstance(message, ErrorMessage):
+            return []
+        raise OutOfOrder("is not a buyer's message", field="message")
+
+    def has_channel(self, connection: int, channel: bytes) -> bool:
+        """Whether this connection buys from us on ``channel`` (stop and pause go both ways)."""
+        buying = self._buying.get(connection)
+        held = buying.channel if buying else None
+        return held is not None and held.statement.channel == channel
+
+    def left(self, connection: int, number: int, message: Message) -> None:
+        """Our message has number ``number`` on its connection: what is billed changes from it on."""
+        buying = self._buying.get(connection)
+        if buying is None:
+            return
+        if isinstance(message, Pause | StopMessage):
+            buying.billing.append((number, False))
+        elif isinstance(message, Resume) or (isinstance(message, Ack) and not buying.billing):
+            buying.billing.append((number, True))
+
+    def served(
+        self, connection: int, byte_count: int, asked_after: int, sent_count: int, now: float
+    ) -> list[Effect]:
+        """Payload was enqueued to this peer, in order with the messages of its connection."""
+        buying = self._buying.get(connection)
+        if buying is None or buying.channel is None or not buying.bills(sent_count):
+            return []
+        buying.window = buying.window.served(byte_count, price_in_force(buying.bids, asked_after))
+        return self._judge(buying, now)
+
+    def gone(self, connection: int, now: float) -> None:
+        buying = self._buying.pop(connection, None)
+        if buying is not None and buying.channel is not None:
+            self._idle[buying.channel.statement.channel] = now
+
+    # --- what time does --------------------------------------------------------------------------
+
+    def tick(self, now: float, utc: int) -> list[Effect]:
+        effects: list[Effect] = []
+        for buying in self._buying.values():
+            if utc >= buying.ask_until:
+                effects += self._ask(buying, utc)
+            effects += self._judge(buying, now)
+        for channel, since in list(self._idle.items()):
+            if now - since >= KEEP_IDLE_S:
+                del self._idle[channel]
+                effects.append(Redeem(channel))
+        return effects
+
+    def demands(self, now: float) -> list[Demand]:
+        """Everyone who speaks our protocol and wants data, payers with the price they committed to."""
+        return [
+            Demand(buying.connection, buying.price if self._pays(buying, now) else NO_PRICE)
+            for buying in self._buying.values()
+            if buying.wants
+        ]
+
+    def finish(self) -> list[Effect]:
+        """The client is leaving: every channel is redeemed and closed."""
+        effects: list[Effect] = []
+        for buying in self._buying.values():
+            if buying.channel is not None and buying.state in (State.ACTIVE, State.PAUSED):
+                effects += self._end(buying)
+        return effects + [Redeem(channel) for channel in self._idle]
+
+    def forget(self, channel: bytes) -> None:
+        """The ledger has closed it."""
+        self._channels.pop(channel, None)
+        self._closed.add(channel)
+
+    # --- steps -----------------------------------------------------------------------------------
+
+    def _ask(self, buying: _Buying, utc: int) -> list[Effect]:
+        until = utc - utc % ASK_PERIOD_S + ASK_PERIOD_S
+        buying.ask_until = until
+        ask = Ask(
+            max(1, until // ASK_PERIOD_S % 2**32), buying.key.public, self.terms.price,
+            self.terms.classes, self.terms.min_escrow, self.terms.free_pool, until, bytes(64),
+        )  # fmt: skip
+        return [Send(buying.connection, ask.signed(buying.key, self._domain))]
+
+    def _pays(self, buying: _Buying, now: float) -> bool:
+        return (
+            buying.state is State.ACTIVE
+            and now < buying.bid_until
+            and buying.price >= self.terms.price
+        )
+
+    def _bid(self, buying: _Buying, number: int, bid: Bid, now: float) -> list[Effect]:
+        if buying.state is State.STOPPED:
+            return []
+        buying.state = follow(buying.state, Step.BID)
+        if buying.price != bid.price:
+            buying.bids = keep_bids(buying.bids, number, bid.price)
+        buying.bid_until = now + bid.valid_s
+        demands = self.demands(now)
+        price = bid.price if bid.price >= self.terms.price else NO_PRICE
+        share = expected_share(demands, buying.connection, price, self.terms.free_pool)
+        offered = max(bid.price, self.terms.price)
+        quote = Quote(bid.bid_id, offered, bid.wanted_kb, share, len(demands))
+        return [Send(buying.connection, quote)]
+
+    def _open(self, buying: _Buying, message: Open, now: float, utc: int) -> list[Effect]:
+        """The order of checks: cheap ones first, the signature last; nothing changes before them."""
+        statement = message.statement
+        identity = statement.channel
+        if statement.payee_key != buying.key.public:
+            raise WrongChannel("pays somebody else", field="statement.payee_key")
+        if statement.money_class not in self.terms.classes:
+            raise WrongChannel("is of a class of money that is not taken", field="statement.class")
+        if statement.escrow < self.terms.min_escrow:
+            raise WrongChannel("is below the minimum escrow of the ask", field="statement.escrow")
+        if utc > statement.expiry - EXPIRY_MARGIN_S:
+            raise ChannelClosed("is too close to its expiry", field="statement.expiry")
+        if identity in self._closed:
+            raise ChannelClosed("was closed", field="statement.channel")
+        if message.signed > statement.escrow:
+            raise AboveEscrow("is above the escrow", field="open.signed")
+        if any(self.has_channel(other, identity) for other in self._buying):
+            raise WrongChannel("is in use on another connection", field="statement.channel")
+        state = follow(follow(buying.state, Step.LOCK), Step.CONFIRM)
+        SignedStatement(statement, message.signature).check(self._domain, self.certificate)
+        known = self._channels.get(identity, PayeeChannel(statement))
+        channel = known.topped_up(statement) if known.statement != statement else known
+        buying.state, buying.channel, buying.billing = state, channel, []
+        # What was signed before this connection is owed from before it: a lost voucher follows.
+        owed = message.signed.minus_or_zero(channel.accepted)
+        buying.window = Window(due=Value(owed.utok * MIB))
+        self._channels[identity] = channel
+        self._idle.pop(identity, None)
+        return [SavePayee(channel, message.signed_statement()), self._acknowledge(buying)]
+
+    def _top_up(self, buying: _Buying, message: TopUp, now: float) -> list[Effect]:
+        channel = self._confirmed(buying, message.statement.channel)
+        channel = channel.topped_up(message.statement)
+        message.signed_statement().check(self._domain, self.certificate)
+        self._hold(buying, channel)
+        saved = SavePayee(channel, message.signed_statement())
+        return [saved, *self._judge(buying, now)]
+
+    def _voucher(
+        self, buying: _Buying, message: VoucherMessage, now: float, utc: int
+    ) -> list[Effect]:
+        known = self._confirmed(buying, message.channel)
+        try:
+            channel = known.accept(self._domain, message.voucher(), utc)
+        except NotIncreasing:
+            return [self._acknowledge(buying)]  # a repeat is normal after a reconnect
+        raised = channel.accepted - known.accepted
+        self._hold(buying, channel)
+        buying.window = buying.window.paid_up(raised, message.refused_bytes, buying.price)
+        judged = self._judge(buying, now)
+        return [SavePayee(channel, None), self._acknowledge(buying), *judged]
+
+    def _about_channel(
+        self, buying: _Buying, message: Pause | Resume | StopMessage
+    ) -> list[Effect]:
+        self._confirmed(buying, message.channel)
+        if isinstance(message, StopMessage):
+            return self._end(buying, say=False)
+        step = Step.PAUSE if isinstance(message, Pause) else Step.RESUME
+        buying.state = follow(buying.state, step)
+        answer = Pause if isinstance(message, Pause) else Resume
+        return [self._totals(buying, answer)]
+
+    def _confirmed(self, buying: _Buying, channel: bytes) -> PayeeChannel:
+        if buying.channel is None:
+            raise ChannelUnknown("was not opened on this connection", field="channel")
+        if buying.channel.statement.channel != channel:
+            raise WrongChannel("is not the channel of this connection", field="channel")
+        return buying.channel
+
+    def _judge(self, buying: _Buying, now: float) -> list[Effect]:
+        """Serve, withhold, fall back to the free lane or end: what the window says."""
+        if buying.channel is None or buying.state not in (State.ACTIVE, State.PAUSED):
+            return []
+        buying.window, trust = buying.window.at(buying.price, buying.escrow_left, now)
+        effects: list[Effect] = []
+        if (trust is Trust.WITHHOLD) != buying.withheld:
+            buying.withheld = trust is Trust.WITHHOLD
+            effects.append(Withhold(buying.connection, buying.withheld))
+        if trust is Trust.FREE and buying.state is State.ACTIVE:
+            buying.state, buying.window = follow(buying.state, Step.PAUSE), buying.window.late()
+            effects.append(self._totals(buying, Pause))
+        elif trust is Trust.SERVE and buying.state is State.PAUSED:
+            buying.state = follow(buying.state, Step.RESUME)
+            effects.append(self._totals(buying, Resume))
+        elif trust is Trust.END:
+            effects += self._end(buying)
+        return effects
+
+    def _end(self, buying: _Buying, say: bool = True) -> list[Effect]:
+        """Over: redeem and close. The peer goes on in the free lane and may bid again."""
+        assert buying.channel is not None
+        identity = buying.channel.statement.channel
+        effects: list[Effect] = [self._totals(buying, StopMessage)] if say else []
+        if buying.withheld:
+            effects.append(Withhold(buying.connection, False))
+        buying.state = follow(follow(buying.state, Step.STOP), Step.SETTLE)
+        buying.channel, buying.billing, buying.withheld = None, [], False
+        self._closed.add(identity)
+        return [*effects, Redeem(identity)]
+
+    def _hold(self, buying: _Buying, channel: PayeeChannel) -> None:
+        buying.channel = channel
+        self._channels[channel.statement.channel] = channel
+
+    def _acknowledge(self, buying: _Buying) -> Send:
+        assert buying.channel is not None
+        channel, window = buying.channel, buying.window
+        granted = window.limit_bytes(buying.price, buying.escrow_left) if buying.price else 0
+        identity = channel.statement.channel
+        return Send(buying.connection, Ack(identity, channel.accepted, min(granted, 4 * MIB)))
+
+    def _totals(self, buying: _Buying, kind: Callable[[bytes, Amount, int], Message]) -> Send:
+        assert buying.channel is not None
+        identity, accepted = buying.channel.statement.channel, buying.channel.accepted
+        return Send(buying.connection, kind(identity, accepted, buying.window.billed_bytes))
