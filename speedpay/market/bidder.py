@@ -102,6 +102,56 @@ class Plan:
             remaining_at_plan=remaining,
         )  # fmt: skip
 
+    def to_json(self) -> dict[str, str | int | None]:
+        """What the store keeps: amounts as decimal strings of base units, prices and bytes as integers."""
+
+        def price(value: Price | None) -> int | None:
+            return None if value is None else value.utok_per_mib
+
+        return {
+            "consumption_ppm": self.consumption.ppm,
+            "balance": self.balance.to_wire(),
+            "wanted_bytes": self.wanted_bytes,
+            "remaining_at_plan": self.remaining_at_plan,
+            "formula": self.formula.value,
+            "fixed": price(self.fixed),
+            "cap": price(self.cap),
+            "max_spend": None if self.max_spend is None else self.max_spend.to_wire(),
+            "first_bid": price(self.first_bid),
+        }
+
+    @classmethod
+    def from_json(cls, value: object) -> Plan:
+        """Raises Malformed, naming the field, unless ``value`` is what ``to_json`` gives."""
+        if not isinstance(value, dict) or set(value) != _PLAN_KEYS:
+            raise Malformed("does not have the fields of a plan", field="plan")
+
+        def whole(name: str) -> int:
+            found = value[name]
+            if type(found) is not int or found < 0:
+                raise Malformed("must be a whole number", field=f"plan.{name}")
+            return found
+
+        def price(name: str) -> Price | None:
+            return None if value[name] is None else Price(whole(name))
+
+        def limit(name: str) -> Amount | None:
+            return None if value[name] is None else Amount.from_wire(value[name], f"plan.{name}")
+
+        if value["formula"] not in list(Formula):
+            raise Malformed("is not a known formula", field="plan.formula")
+        return cls(
+            Share(whole("consumption_ppm")), Amount.from_wire(value["balance"], "plan.balance"),
+            whole("wanted_bytes"), whole("remaining_at_plan"), Formula(value["formula"]),
+            price("fixed"), price("cap"), limit("max_spend"), price("first_bid"),
+        )  # fmt: skip
+
+
+_PLAN_KEYS = {
+    "consumption_ppm", "balance", "wanted_bytes", "remaining_at_plan", "formula", "fixed", "cap",
+    "max_spend", "first_bid",
+}  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Explanation:

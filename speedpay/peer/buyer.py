@@ -79,6 +79,8 @@ class Buyer:
         self._bidding = Bidding()
         self._next_bid_id = 1
         self._said: set[str] = set()
+        self._delivered: dict[bytes, int] = {}
+        self._settled: dict[bytes, Amount] = {}
         #: Channels open at the ledger, by payee key, whether their peer is connected or not.
         self._open: dict[bytes, tuple[PayerChannel, SigningKey]] = {}
         self.budget = Budget(plan.allowance, settled)
@@ -96,6 +98,13 @@ class Buyer:
 
     def explain(self) -> Explanation:
         return explain(self.plan, self.spent, self.balance, self.remaining_bytes, self.paused)
+
+    def payees(self) -> list[tuple[bytes, Amount, int]]:
+        """(payee key, signed in total, bytes billed) of everyone who was paid by this object."""
+        signed = dict(self._settled)
+        for key, (channel, _) in self._open.items():
+            signed[key] = signed.get(key, ZERO) + channel.signed
+        return [(key, paid, self._delivered.get(key, 0)) for key, paid in signed.items() if paid]
 
     def open_channels(self) -> list[tuple[PayerChannel, SigningKey]]:
         return list(self._open.values())
@@ -138,8 +147,10 @@ class Buyer:
         price = price_in_force(sale.bids, asked_after) if sale.billing else NO_PRICE
         counted = self.meter.received(connection, piece, start, byte_count, asked, price)
         sale.rate.count(counted, now)
-        if price:
+        if price and sale.ask is not None:
             sale.billed_bytes += counted
+            key = sale.ask.payee_key
+            self._delivered[key] = self._delivered.get(key, 0) + counted
         return self._pay(sale, now)
 
     def piece_passed(self, piece: int) -> None:
@@ -209,6 +220,7 @@ class Buyer:
             return
         channel, _ = known
         self.budget = self.budget.settle(channel.statement.escrow, paid)
+        self._settled[payee_key] = self._settled.get(payee_key, ZERO) + paid
         for sale in self.sales.values():
             if sale.channel and sale.channel.statement.channel == channel.statement.channel:
                 stopped = State.STOPPED if sale.state in _BUSY else sale.state
