@@ -71,7 +71,11 @@ def test_the_top_level_holds_nothing_else() -> None:
     assert not top_level - TOP_LEVEL
 
 
-@pytest.mark.parametrize("pattern", [MACHINE_PATHS, REGISTRY_HOSTS, UNFINISHED])
+@pytest.mark.parametrize(
+    "pattern",
+    [MACHINE_PATHS, REGISTRY_HOSTS, UNFINISHED],
+    ids=["machine's path", "registry's host", "unfinished work"],
+)
 def test_no_file_names_a_machine_a_registry_or_unfinished_work(pattern: str) -> None:
     assert places(pattern, tracked_files()) == []
 
