@@ -1,0 +1,201 @@
+"""The book: the only code that writes transfers and balances.
+
+``post`` moves money inside the caller's transaction: two guarded updates and one row of the
+journal, or an exception and nothing. ``once`` runs a piece of work under an idempotency key in the
+same transaction as the money it moves. Neither commits: ``Database.write`` does, and only then may
+anybody be told.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from speedpay.errors import BalanceTooSmall, KeyReused, Malformed, NotFound
+from speedpay.ledger import chart
+from speedpay.ledger.chart import BookAccount, Kind
+from speedpay.ledger.schema import balances, idempotency, transfers
+from speedpay.ledger_api.answers import JournalHead
+from speedpay.ledger_api.strict import dump
+from speedpay.units import MAX_UTOK, Amount, MoneyClass
+
+#: What the journal of an empty ledger ends with.
+GENESIS = JournalHead(0, bytes(32))
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """``reference``: a channel's id, an idempotency key, or what the transfer is about."""
+
+    sequence: int
+    time: int
+    kind: Kind
+    debit: BookAccount
+    credit: BookAccount
+    money_class: MoneyClass
+    amount: Amount
+    reference: bytes
+
+    def hash(self, prev: bytes) -> bytes:
+        """32 bytes over ``prev`` and every field, each with its length."""
+        parts = [
+            prev, str(self.sequence).encode(), str(self.time).encode(), self.kind.encode(),
+            self.debit.name.encode(), self.credit.name.encode(), self.money_class.encode(),
+            self.amount.to_wire().encode(), self.reference,
+        ]  # fmt: skip
+        joined = b"".join(len(part).to_bytes(4) + part for part in parts)
+        return hashlib.sha256(b"speedpay/v1/journal\x00" + joined).digest()
+
+
+def open_account(connection: sa.Connection, account: BookAccount) -> None:
+    """Zero balances in every class that the account may hold."""
+    rows = [
+        {"account": account.name, "class": money_class.value, "balance": 0}
+        for money_class in sorted(chart.CLASSES[account.role])
+    ]
+    connection.execute(balances.insert(), rows)
+
+
+def head(connection: sa.Connection) -> JournalHead:
+    query = sa.select(transfers.c.sequence, transfers.c.hash).order_by(
+        transfers.c.sequence.desc()
+    )  # fmt: skip
+    row = connection.execute(query.limit(1)).first()
+    return JournalHead(row.sequence, row.hash) if row else GENESIS
+
+
+def balance(connection: sa.Connection, account: BookAccount, money_class: MoneyClass) -> Amount:
+    """Raises NotFound when the account does not exist or cannot hold that class."""
+    found = connection.execute(
+        sa.select(balances.c.balance).where(_row_of(account, money_class))
+    ).scalar()
+    if found is None:
+        raise NotFound("there is no such account", field="account")
+    return Amount(found)
+
+
+def post(
+    connection: sa.Connection,
+    kind: Kind,
+    debit: BookAccount,
+    credit: BookAccount,
+    money_class: MoneyClass,
+    amount: Amount,
+    reference: bytes,
+    now: int,
+) -> Transfer:
+    """Move ``amount`` from ``debit`` to ``credit``.
+
+    Raises NotAllowed (the chart does not know such a transfer), Malformed (nothing to move, or a
+    balance beyond 2^63−1), NotFound or BalanceTooSmall.
+    """
+    if not amount:
+        raise Malformed("must be above 0", field="amount")
+    chart.check(kind, debit, credit, money_class)
+    _change(connection, debit, money_class, amount, grows=debit.role in chart.DEBIT_NORMAL)
+    _change(connection, credit, money_class, amount, grows=credit.role not in chart.DEBIT_NORMAL)
+    last = head(connection)
+    made = Transfer(last.sequence + 1, now, kind, debit, credit, money_class, amount, reference)
+    connection.execute(
+        transfers.insert().values(
+            {
+                "sequence": made.sequence,
+                "time": made.time,
+                "kind": made.kind.value,
+                "debit": debit.name,
+                "credit": credit.name,
+                "class": money_class.value,
+                "amount": amount.utok,
+                "reference": reference,
+                "prev": last.hash,
+                "hash": made.hash(last.hash),
+            }
+        )
+    )
+    return made
+
+
+def issue(
+    connection: sa.Connection, account: bytes, amount: Amount, reference: bytes, now: int
+) -> Transfer:
+    """Tokens for a deposit on chain. No request reaches this: a deposit is seen, never claimed."""
+    return post(
+        connection, Kind.ISSUE, chart.DEPOSITS, chart.user(account), MoneyClass.TOKEN, amount,
+        reference, now,
+    )  # fmt: skip
+
+
+def _row_of(account: BookAccount, money_class: MoneyClass) -> sa.ColumnElement[bool]:
+    return sa.and_(balances.c.account == account.name, balances.c["class"] == money_class.value)
+
+
+def _change(
+    connection: sa.Connection,
+    account: BookAccount,
+    money_class: MoneyClass,
+    amount: Amount,
+    *,
+    grows: bool,
+) -> None:
+    """The guard is inside the statement: what it checks cannot change before it acts."""
+    column = balances.c.balance
+    guard = column <= MAX_UTOK - amount.utok if grows else column >= amount.utok
+    changed = connection.execute(
+        balances.update()
+        .where(_row_of(account, money_class), guard)
+        .values(balance=column + (amount.utok if grows else -amount.utok))
+    )
+    if changed.rowcount == 1:
+        return
+    held = balance(connection, account, money_class)
+    if grows:
+        raise Malformed("would make a balance larger than 2^63-1", field="amount")
+    raise BalanceTooSmall(
+        f"the account holds {held} {money_class}, not {amount}", field="amount",
+        hint="use less, or wait for what others owe you",
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """Who asks for what under which idempotency key."""
+
+    account: bytes
+    key: bytes
+    request_hash: bytes
+
+
+def once(
+    connection: sa.Connection, request: Once, now: int, work: Callable[[], dict[str, object]]
+) -> bytes:
+    """The JSON answer of ``work``, done now or when this key was first used.
+
+    Raises KeyReused when the key belongs to another request. A refusal raised by ``work`` is not
+    kept: it undoes the transaction, so nothing has happened under that key.
+    """
+    mine = sa.and_(idempotency.c.account == request.account, idempotency.c.key == request.key)
+    known = connection.execute(
+        sa.select(idempotency.c.request_hash, idempotency.c.answer).where(mine)
+    ).first()
+    if known:
+        if known.request_hash != request.request_hash:
+            raise KeyReused(
+                "belongs to another request", field="speedpay-key", hint="make a new key"
+            )
+        answer: bytes = known.answer
+        return answer
+    answer = dump(work())
+    connection.execute(
+        idempotency.insert().values(
+            account=request.account,
+            key=request.key,
+            request_hash=request.request_hash,
+            status=200,
+            answer=answer,
+            time=now,
+        )
+    )
+    return answer

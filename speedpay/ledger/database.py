@@ -1,0 +1,99 @@
+"""The SQLite file: how it is opened, who may write, and what a failing disk means.
+
+WAL with ``synchronous=FULL``: with NORMAL a power cut loses acknowledged commits. Writers begin
+with BEGIN IMMEDIATE, so a writer has the lock before it reads anything it decides upon; several
+processes may serve one file. An error of the disk ends all writing for good: after a failed fsync
+the kernel may have dropped the pages, and a second fsync would report success. A full disk is
+different: SQLite has rolled back, reads go on.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from speedpay.errors import LedgerFailed
+
+_BUSY_MS = 10_000
+_STOPS = ("SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_CANTOPEN", "SQLITE_READONLY")
+_WRITER = {"speedpay_writer": True}
+
+
+class Database:
+    """Errors of SQLAlchemy and SQLite do not leave ``read`` and ``write``: LedgerFailed does."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.stopped: str | None = None
+        # Threads queue here fairly; SQLite's busy handler, which polls, is left to other processes.
+        self._one_writer = threading.Lock()
+        self._engine = sa.create_engine(
+            f"sqlite:///{path}", pool_size=20, max_overflow=20, pool_timeout=30
+        )
+        sa.event.listen(self._engine, "connect", _prepare)
+        sa.event.listen(self._engine, "begin", _begin)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def stop(self, reason: str) -> None:
+        """No more writing in this process; the first reason stays."""
+        self.stopped = self.stopped or reason
+
+    @contextmanager
+    def read(self) -> Iterator[sa.Connection]:
+        """One consistent view. It goes on when writing has stopped."""
+        with self._translated(), self._engine.connect() as connection, connection.begin():
+            yield connection
+
+    @contextmanager
+    def write(self) -> Iterator[sa.Connection]:
+        """One transaction, durable when this returns; an exception inside undoes all of it."""
+        with self._one_writer:
+            if self.stopped:
+                raise LedgerFailed(f"has stopped writing: {self.stopped}")
+            with self._translated(), self._engine.connect() as plain:
+                connection = plain.execution_options(**_WRITER)
+                with connection.begin():
+                    yield connection
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sa.exc.IntegrityError:
+            raise  # a rule of the schema: our own mistake, and the caller's test fails loudly
+        except (sa.exc.DBAPIError, sqlite3.Error) as error:
+            origin = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+            name = str(getattr(origin, "sqlite_errorname", ""))
+            if name.startswith(_STOPS):
+                self.stop(f"{name} from the disk")
+                raise LedgerFailed(f"has stopped: {name} from the disk") from error
+            if name.startswith("SQLITE_FULL"):
+                raise LedgerFailed("the ledger's disk is full; reading goes on") from error
+            if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+                raise LedgerFailed("the ledger is busy", hint="try again") from error
+            raise
+        except sa.exc.TimeoutError as error:
+            raise LedgerFailed("the ledger is busy", hint="try again") from error
+
+
+def _prepare(connection: sqlite3.Connection, _: object) -> None:
+    connection.isolation_level = None  # transactions are ours alone, see _begin
+    for pragma in (
+        f"busy_timeout = {_BUSY_MS}",
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "foreign_keys = ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin(connection: sa.Connection) -> None:
+    writer = connection.get_execution_options().get("speedpay_writer")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writer else "BEGIN")

@@ -1,0 +1,187 @@
+"""The promises I1 to I6 as code: what must hold of any ledger database at any moment.
+
+``quick`` sums what the database says now (I1, I2); a serving ledger runs it every minute and stops
+when it fails. ``every`` also replays the journal from empty (I3 to I6), for tests and ``fsck``.
+I5, that an acknowledged write is still there, needs a witness outside the database: ``holds`` asks
+whether a journal head that was once given out is in it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from speedpay.errors import SpeedpayError
+from speedpay.ledger import chart
+from speedpay.ledger.book import GENESIS, Transfer
+from speedpay.ledger.chart import DEBIT_NORMAL, BookAccount, Kind, Role
+from speedpay.ledger.schema import balances, channels, idempotency, transfers
+from speedpay.ledger_api.answers import JournalHead
+from speedpay.ledger_api.shapes import ChannelState
+from speedpay.units import MAX_UTOK, Amount, MoneyClass
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """``row`` names what does not hold, as one would look it up."""
+
+    invariant: str
+    row: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.invariant}: {self.row}: {self.why}"
+
+
+def quick(connection: sa.Connection) -> list[Broken]:
+    return [*_conserved(connection), *_in_range(connection)]
+
+
+def every(connection: sa.Connection) -> list[Broken]:
+    return [*quick(connection), *_replayed(connection), *_keys_used_once(connection)]
+
+
+def holds(connection: sa.Connection, head: JournalHead) -> bool:
+    if head.sequence == 0:
+        return head == GENESIS
+    query = sa.select(transfers.c.hash).where(transfers.c.sequence == head.sequence)
+    return connection.execute(query).scalar() == head.hash
+
+
+def _conserved(connection: sa.Connection) -> Iterator[Broken]:
+    """I1: issued = what accounts hold + what channels still hold + withdrawals under way."""
+    sums: Counter[tuple[str, Role]] = Counter()
+    for row in connection.execute(sa.select(balances)).mappings():
+        sums[row["class"], Role(row["account"].partition(":")[0])] += row["balance"]
+    held = channels.c.escrow - channels.c.paid - channels.c.refunded
+    query = (
+        sa.select(channels.c["class"], sa.func.sum(held))
+        .where(channels.c.state != ChannelState.CLOSED.value)
+        .group_by(channels.c["class"])
+    )
+    in_channels = dict(connection.execute(query).tuples().all())
+    for money_class in MoneyClass:
+        issued = sum(sums[money_class, role] for role in DEBIT_NORMAL)
+        owned = sum(sums[money_class, role] for role in Role if role not in DEBIT_NORMAL)
+        if issued != owned:
+            yield Broken("I1", money_class, f"{issued} µtok issued, {owned} accounted for")
+        escrow, locked = sums[money_class, Role.ESCROW], in_channels.get(money_class, 0)
+        if escrow != locked:
+            yield Broken(
+                "I1", f"escrow {money_class}", f"holds {escrow} µtok, channels need {locked}"
+            )
+
+
+def _in_range(connection: sa.Connection) -> Iterator[Broken]:
+    """I2: every number is an integer in 0 … 2^63−1, and 0 ≤ paid ≤ signed ≤ escrow."""
+    for row in connection.execute(sa.select(balances)).mappings():
+        if not _is_amount(row["balance"]):
+            yield Broken("I2", f"balances {row['account']} {row['class']}", "is out of range")
+        elif MoneyClass(row["class"]) not in chart.CLASSES[BookAccount.of(row["account"]).role]:
+            yield Broken("I2", f"balances {row['account']} {row['class']}", "cannot hold that")
+    for row in connection.execute(sa.select(channels)).mappings():
+        numbers = [row[name] for name in ("escrow", "paid", "paid_before", "signed", "refunded")]
+        if not all(map(_is_amount, numbers)):
+            yield Broken("I2", f"channel {row['id'].hex()}", "holds a number out of range")
+        elif not (
+            row["paid_before"] <= row["paid"] <= row["signed"] <= row["escrow"]
+            and row["paid"] + row["refunded"] <= row["escrow"]
+        ):
+            yield Broken("I2", f"channel {row['id'].hex()}", "paid ≤ signed ≤ escrow is broken")
+
+
+def _is_amount(value: object) -> bool:
+    return type(value) is int and 0 <= value <= MAX_UTOK
+
+
+def _replayed(connection: sa.Connection) -> Iterator[Broken]:
+    """I6: from empty, the journal's rows form one chain and lead to these very balances; and I3:
+    what each channel locked, paid and gave back is what its row says, closed ones being empty."""
+    replayed: Counter[tuple[str, str]] = Counter()
+    by_channel: Counter[tuple[bytes, Kind]] = Counter()
+    prev, expected = GENESIS.hash, 1
+    query = sa.select(transfers).order_by(transfers.c.sequence)
+    for row in connection.execution_options(yield_per=1000).execute(query).mappings():
+        where = f"transfers {row['sequence']}"
+        try:
+            read = _transfer(row)
+            chart.check(read.kind, read.debit, read.credit, read.money_class)
+        except (ValueError, TypeError, SpeedpayError) as error:
+            yield Broken("I6", where, f"is no transfer: {error}")
+            return
+        if read.sequence != expected:
+            yield Broken("I6", f"transfers {expected}", "is missing")
+        if row["prev"] != prev:
+            yield Broken("I6", where, "does not follow the row before it")
+        if read.hash(row["prev"]) != row["hash"]:
+            yield Broken("I6", where, "was edited: its hash is another")
+        prev, expected = row["hash"], read.sequence + 1
+        for account, grows in (
+            (read.debit, read.debit.role in DEBIT_NORMAL),
+            (read.credit, read.credit.role not in DEBIT_NORMAL),
+        ):
+            at = (account.name, read.money_class.value)
+            replayed[at] += read.amount.utok if grows else -read.amount.utok
+            if replayed[at] < 0:
+                yield Broken("I6", where, f"takes more than {account.name} held")
+        by_channel[read.reference, read.kind] += read.amount.utok
+    yield from _same_balances(connection, replayed)
+    yield from _same_channels(connection, by_channel)
+
+
+def _transfer(row: sa.RowMapping) -> Transfer:
+    return Transfer(
+        row["sequence"], row["time"], Kind(row["kind"]), BookAccount.of(row["debit"]),
+        BookAccount.of(row["credit"]), MoneyClass(row["class"]), Amount(row["amount"]),
+        row["reference"],
+    )  # fmt: skip
+
+
+def _same_balances(
+    connection: sa.Connection, replayed: Counter[tuple[str, str]]
+) -> Iterator[Broken]:
+    stored = {
+        (row["account"], row["class"]): row["balance"]
+        for row in connection.execute(sa.select(balances)).mappings()
+    }
+    for at in sorted(stored.keys() | replayed.keys()):
+        if stored.get(at, 0) != replayed[at]:
+            why = f"is {stored.get(at)} µtok, its transfers say {replayed[at]}"
+            yield Broken("I6", f"balances {at[0]} {at[1]}", why)
+
+
+def _same_channels(
+    connection: sa.Connection, moved: Counter[tuple[bytes, Kind]]
+) -> Iterator[Broken]:
+    for row in connection.execute(sa.select(channels)).mappings():
+        at, where = row["id"], f"channel {row['id'].hex()}"
+        paid = moved[at, Kind.PAY] + moved[at, Kind.FEE]
+        for name, found in (
+            ("escrow", moved[at, Kind.LOCK]),
+            ("paid", paid),
+            ("refunded", moved[at, Kind.REFUND]),
+        ):
+            if row[name] != found:
+                yield Broken("I3", where, f"{name} is {row[name]}, its transfers say {found}")
+        closed = row["state"] == ChannelState.CLOSED.value
+        if closed and moved[at, Kind.LOCK] != paid + moved[at, Kind.REFUND]:
+            yield Broken("I3", where, "is closed but not empty")
+
+
+def _keys_used_once(connection: sa.Connection) -> Iterator[Broken]:
+    """I4: every send has the one row of its idempotency key, and no key has sent twice."""
+    sent: Counter[tuple[bytes, bytes]] = Counter()
+    query = sa.select(transfers.c.debit, transfers.c.reference)
+    for debit, key in connection.execute(query.where(transfers.c.kind == Kind.SEND.value)):
+        sent[BookAccount.of(debit).owner, key] += 1
+    known = {
+        (row.account, row.key)
+        for row in connection.execute(sa.select(idempotency.c.account, idempotency.c.key))
+    }
+    for (account, key), times in sent.items():
+        if times != 1 or (account, key) not in known:
+            why = f"moved money {times} times and is kept {int((account, key) in known)} times"
+            yield Broken("I4", f"idempotency {account.hex()} {key.hex()}", why)

@@ -1,0 +1,169 @@
+"""The ledger as one object: who it is, who is asking, time passing, watching over its books.
+
+routes.py says what can be asked of it; nothing here knows about HTTP.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from speedpay.errors import BadSignature, BooksBroken, NotFound, Stale
+from speedpay.ledger import accounts, book, expiry, invariants, migrations
+from speedpay.ledger.channels import CLAIM_S
+from speedpay.ledger.database import Database
+from speedpay.ledger.keys import RENEW_S, LedgerKeys, load_or_make
+from speedpay.ledger.limits import PER_ACCOUNT, PER_ADDRESS, Buckets, is_loopback
+from speedpay.ledger_api.answers import LedgerIdentity
+from speedpay.ledger_api.signed import (
+    ACCOUNT_BYTES,
+    ACCOUNT_HEADER,
+    TIME_HEADER,
+    TIME_TOLERANCE_S,
+    Head,
+    account_id,
+    check_request,
+    check_request_time,
+    header_bytes,
+)
+from speedpay.signing import PUBLIC_KEY_BYTES, Domain
+from speedpay.units import Amount, Share
+
+_log = logging.getLogger("speedpay.ledger")
+_WELCOME = Amount(10_000_000)
+_NO_FEE = Share(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """``unlimited_loopback``: no rates for clients on this machine, for demos with many of them."""
+
+    network: str = "devnet"
+    welcome: Amount = _WELCOME
+    openings_per_block_and_day: int = 20
+    fee: Share = _NO_FEE
+    claim_s: int = CLAIM_S
+    unlimited_loopback: bool = False
+
+
+class Service:
+    """One process's view of one data directory; others may serve the same at the same time."""
+
+    def __init__(
+        self,
+        directory: Path,
+        settings: Settings,
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.settings = settings
+        self.keys: LedgerKeys = load_or_make(directory, settings.network)
+        self.domain: Domain = self.keys.domain
+        self.database = Database(directory / "ledger.sqlite")
+        self._clock = clock
+        self._certificate = self.keys.certificate(self.now())
+        self._addresses = Buckets(PER_ADDRESS, monotonic)
+        self._accounts = Buckets(PER_ACCOUNT, monotonic)
+        migrations.bring_up_to_date(self.database, self.domain, self.now())
+
+    def now(self) -> int:
+        return int(self._clock())
+
+    def close(self) -> None:
+        self.database.close()
+
+    def identity(self) -> LedgerIdentity:
+        now = self.now()
+        if self._certificate.not_after - now < RENEW_S:
+            self._certificate = self.keys.certificate(now)
+        return LedgerIdentity(
+            self.settings.network, self.domain.ledger_id, self._certificate,
+            self.settings.welcome, self.settings.fee.ppm, self.settings.claim_s, now,
+        )  # fmt: skip
+
+    def opening(self, address: str) -> accounts.Opening:
+        block = None
+        if not (self.settings.unlimited_loopback and is_loopback(address)):
+            block = accounts.address_block(self.keys.block_salt, address, self.now())
+        return accounts.Opening(
+            self.settings.welcome, block, self.settings.openings_per_block_and_day
+        )
+
+    def bound_address(self, address: str) -> None:
+        """Raises OverLimit."""
+        if not (self.settings.unlimited_loopback and is_loopback(address)):
+            self._addresses.take(address, "address")
+
+    def owner(self, head: Head, body: bytes, address: str) -> bytes:
+        """The account that signed this request. Raises Stale, NotFound, BadSignature, OverLimit."""
+        account = header_bytes(head.account, ACCOUNT_BYTES, ACCOUNT_HEADER)
+        self._in_time(head)
+        with self.database.read() as connection:
+            keys = accounts.keys(connection, account)
+        self._signed_by_one_of(keys, head, body)
+        if not (self.settings.unlimited_loopback and is_loopback(address)):
+            self._accounts.take(head.account, ACCOUNT_HEADER)
+        return account
+
+    def opener(self, head: Head, body: bytes, public_key: bytes) -> bytes:
+        """The account that ``public_key`` is about to open; the key itself signs."""
+        account = header_bytes(head.account, ACCOUNT_BYTES, ACCOUNT_HEADER)
+        self._in_time(head)
+        if account != account_id(public_key):
+            raise BadSignature("is not the account of this key", field=ACCOUNT_HEADER)
+        check_request(public_key, self.domain, head, body)
+        return account
+
+    def channel_key(self, head: Head, body: bytes) -> bytes:
+        """The channel key (33 bytes) that signed this request in its own name."""
+        key = header_bytes(head.account, PUBLIC_KEY_BYTES, ACCOUNT_HEADER)
+        self._in_time(head)
+        check_request(key, self.domain, head, body)
+        return key
+
+    def _in_time(self, head: Head) -> None:
+        skew_s = check_request_time(head, self.now())
+        if abs(skew_s) > TIME_TOLERANCE_S:
+            raise Stale(
+                f"is {abs(skew_s)} s {'ahead of' if skew_s > 0 else 'behind'} the ledger's clock",
+                field=TIME_HEADER, hint="is the clock of this machine right?",
+            )  # fmt: skip
+
+    def _signed_by_one_of(self, keys: list[bytes], head: Head, body: bytes) -> None:
+        for at, key in enumerate(keys, start=1):
+            try:
+                return check_request(key, self.domain, head, body)
+            except BadSignature:
+                if at == len(keys):
+                    raise
+        raise NotFound("has no key", field=ACCOUNT_HEADER)
+
+    def tick(self) -> None:
+        """Let time pass: uptime, expiries, what may be forgotten. Called every ``BEAT_S``."""
+        now = self.now()
+        with self.database.write() as connection:
+            uptime_s = expiry.beat(connection, now)
+            expiry.begin_claims(connection, now, uptime_s)
+            accounts.forget_openings(connection, now)
+        settled = 1
+        while settled:
+            with self.database.write() as connection:
+                settled = expiry.end_claims(connection, now, uptime_s)
+
+    def check_books(self) -> None:
+        """Raises BooksBroken, and writes no more, when money was made or lost."""
+        with self.database.read() as connection:
+            broken = invariants.quick(connection)
+        if broken:
+            self.database.stop("its books do not balance")
+            for one in broken:
+                _log.critical("%s", one)
+            raise BooksBroken(str(broken[0]), hint="run: speedpay ledger fsck")
+
+    def issue(self, account: bytes, amount: Amount, reference: bytes) -> None:
+        """Tokens for a deposit seen on chain; no HTTP route leads here."""
+        with self.database.write() as connection:
+            book.issue(connection, account, amount, reference, self.now())
