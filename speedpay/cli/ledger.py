@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
+from speedpay.cli.output import Output, examples, pass_output
 from speedpay.errors import BooksBroken, InvalidSetting
 
 _DATA = click.option(
@@ -29,7 +29,7 @@ def ledger() -> None:
     """Run a ledger, check its books."""
 
 
-@ledger.command()
+@ledger.command(epilog=examples("speedpay ledger serve", "speedpay ledger serve --data DIR -j"))
 @_DATA
 @click.option("--listen", default="127.0.0.1:7461", show_default=True, metavar="HOST:PORT")
 @click.option("--network", default="devnet", show_default=True)
@@ -38,11 +38,11 @@ def ledger() -> None:
     is_flag=True,
     help="No rates for clients on this machine: neither on opening accounts nor on requests.",
 )
-@click.option("-j", "--json", "as_json", is_flag=True, help="Say where it listens as JSON.")
+@pass_output
 def serve(
-    data: Path | None, listen: str, network: str, unlimited_loopback: bool, as_json: bool
+    out: Output, data: Path | None, listen: str, network: str, unlimited_loopback: bool
 ) -> None:
-    """Serve the ledger until Ctrl-C or SIGTERM."""
+    """Serve the ledger until Ctrl-C or SIGTERM. Says where it listens when it does."""
     from speedpay.ledger.http import LedgerServer
     from speedpay.ledger.service import Service, Settings
 
@@ -54,22 +54,18 @@ def serve(
         ledger_id = service.domain.ledger_id.hex()
 
         def ready() -> None:
-            if as_json:
-                click.echo(json.dumps({"url": server.url, "ledger_id": ledger_id}))
-            else:
-                click.echo(f"listening on {server.url}")
-                click.echo(f"ledger {ledger_id}")
+            text = f"listening on {server.url}\nledger {ledger_id}"
+            out.result({"url": server.url, "ledger_id": ledger_id}, text)
 
         server.run_until_stopped(ready)
     finally:
         service.close()
 
 
-@ledger.command()
+@ledger.command(epilog=examples("speedpay ledger fsck --data DIR"))
 @_DATA
-@click.option("-j", "--json", "as_json", is_flag=True)
-@click.pass_context
-def fsck(context: click.Context, data: Path | None, as_json: bool) -> None:
+@pass_output
+def fsck(out: Output, data: Path | None) -> None:
     """Check the books: replay the journal, compare every balance and channel.
 
     May run beside a serving ledger. Exit code 1 when something does not hold.
@@ -77,11 +73,7 @@ def fsck(context: click.Context, data: Path | None, as_json: bool) -> None:
     from speedpay.ledger.fsck import examine
 
     found = examine(_directory(data) / "ledger.sqlite")
-    if as_json:
-        click.echo(json.dumps(found.to_json()))
-        context.exit(1 if found.broken else 0)
-    for line in found.lines():
-        click.echo(line)
+    out.result(found.to_json(), "\n".join(found.lines()))
     if found.broken:
         raise BooksBroken(
             f"{len(found.broken)} of the ledger's promises do not hold", field="ledger.sqlite",

@@ -9,6 +9,8 @@ different: SQLite has rolled back, reads go on.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -20,7 +22,7 @@ import sqlalchemy as sa
 from speedpay.errors import LedgerFailed
 
 _BUSY_MS = 10_000
-_STOPS = ("SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_CANTOPEN", "SQLITE_READONLY")
+_STOPS = ("SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB")
 _WRITER = {"speedpay_writer": True}
 
 
@@ -32,6 +34,8 @@ class Database:
         self.stopped: str | None = None
         # Threads queue here fairly; SQLite's busy handler, which polls, is left to other processes.
         self._one_writer = threading.Lock()
+        with contextlib.suppress(OSError):  # SQLite says more clearly what is wrong with the path
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         self._engine = sa.create_engine(
             f"sqlite:///{path}", pool_size=20, max_overflow=20, pool_timeout=30
         )
@@ -78,6 +82,8 @@ class Database:
                 raise LedgerFailed("the ledger's disk is full; reading goes on") from error
             if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
                 raise LedgerFailed("the ledger is busy", hint="try again") from error
+            if name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY")):
+                raise LedgerFailed(f"the ledger's database cannot be used: {name}") from error
             raise
         except sa.exc.TimeoutError as error:
             raise LedgerFailed("the ledger is busy", hint="try again") from error

@@ -82,6 +82,10 @@ class Front:
                     await anyio.to_thread.run_sync(self._service.check_books, limiter=self._workers)
             except SpeedpayError as error:
                 _log.error("%s", error)
+            except Exception:
+                # A ledger on which time stands still refunds nobody: better to end and be seen.
+                _log.exception("the ledger's own work failed")
+                self._service.database.stop("a mistake in its own work")
             beats += 1
             await asyncio.sleep(BEAT_S)
         self._failed()
@@ -158,7 +162,12 @@ class LedgerServer(uvicorn.Server):
     def running(self) -> Iterator[str]:
         """Serve in a thread; yields the URL."""
         ready = threading.Event()
-        thread = threading.Thread(target=self.run_until_stopped, args=(ready.set,), daemon=True)
+
+        def serve() -> None:
+            with contextlib.suppress(LedgerFailed):  # the caller sees it in ``database.stopped``
+                self.run_until_stopped(ready.set)
+
+        thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         try:
             if not ready.wait(10):

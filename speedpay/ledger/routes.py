@@ -18,6 +18,7 @@ from speedpay.ledger import accounts, book, channels, redemption
 from speedpay.ledger.service import Service
 from speedpay.ledger_api import answers, shapes, strict
 from speedpay.ledger_api.answers import ChannelView, Outcome
+from speedpay.ledger_api.refusals import error_to_json
 from speedpay.ledger_api.signed import (
     ACCOUNT_HEADER,
     IDEMPOTENCY_KEY_BYTES,
@@ -107,27 +108,27 @@ class Asked:
 def answer(service: Service, request: Request) -> Reply:
     """Never raises: an error is an answer too, and is signed like any other."""
     head, body = request.head(), request.body or b""
-    status = 200
     try:
+        status, text = 200, _find(service, request, head)
+    except SpeedpayError as error:
+        status = STATUS.get(error.code, OTHER_REFUSAL)
         if request.body is None:
             status = BODY_TOO_LARGE
-            raise Malformed(f"must be at most {shapes.MAX_REQUEST_BYTES} bytes", field="body")
-        service.bound_address(request.address)
-        text = _find(service, request, head)
-    except SpeedpayError as error:
-        status = BODY_TOO_LARGE if status != 200 else STATUS.get(error.code, OTHER_REFUSAL)
-        text = strict.dump({"error": answers.error_to_json(error)})
+        text = strict.dump({"error": error_to_json(error)})
     except Exception:
         # The boundary: our own mistake must not look like a refusal, nor end the process.
         _log.exception("%s could not be answered", request.method)
         status = STATUS[LedgerFailed.code]
         failed = LedgerFailed("the ledger made a mistake; nothing has changed")
-        text = strict.dump({"error": answers.error_to_json(failed)})
+        text = strict.dump({"error": error_to_json(failed)})
     signed = sign_answer(service.keys.response, service.domain, head, body, status, text)
     return Reply(status, text, {"content-type": "application/json"} | signed)
 
 
 def _find(service: Service, request: Request, head: Head) -> bytes:
+    if request.body is None:
+        raise Malformed(f"must be at most {shapes.MAX_REQUEST_BYTES} bytes", field="body")
+    service.bound_address(request.address)
     path, _, query = request.target.partition("?")
     known_path = False
     for method, pattern, handler in ROUTES:
@@ -136,7 +137,6 @@ def _find(service: Service, request: Request, head: Head) -> bytes:
             continue
         known_path = True
         if method == request.method:
-            assert request.body is not None
             asked = Asked(service, head, request.body, request.address, found.groups(), query)
             return handler(asked)
     if known_path:

@@ -11,7 +11,8 @@ from speedpay.channel.voucher import (
     Statement,
     Voucher,
 )
-from speedpay.errors import BY_CODE, Malformed, Refused, SpeedpayError
+from speedpay.errors import Malformed, SpeedpayError
+from speedpay.ledger_api.refusals import error_to_json, read_error
 from speedpay.ledger_api.shapes import MAX_TIME, ChannelState, Json
 from speedpay.ledger_api.strict import Fields
 from speedpay.signing import HASH_BYTES, PUBLIC_KEY_BYTES, SIGNATURE_BYTES, Certificate
@@ -293,25 +294,3 @@ class Outcome:
             "fee": self.fee.to_wire(), "refund": self.refund.to_wire(),
             "paid": self.paid.to_wire(), "state": self.state.value,
         }  # fmt: skip
-
-
-def error_to_json(error: SpeedpayError) -> Json:
-    return {
-        "code": error.code, "message": error.message, "field": error.field, "hint": error.hint
-    }  # fmt: skip
-
-
-def read_error(fields: Fields) -> SpeedpayError:
-    """The error that the ledger named; an unknown code is a plain Refused."""
-
-    def optional(name: str) -> str | None:
-        value = fields.take(name) if fields.has(name) else None
-        return _printable(value) if isinstance(value, str) else None
-
-    made = BY_CODE.get(fields.text("code", 64), Refused)
-    return made(optional("message") or "refused", field=optional("field"), hint=optional("hint"))
-
-
-def _printable(text: str) -> str:
-    """A ledger's words end up on a terminal: no control characters, and not a whole screen."""
-    return "".join(c for c in text[:300] if c.isprintable())

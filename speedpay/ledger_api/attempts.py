@@ -22,8 +22,9 @@ from speedpay.errors import (
     WrongNetwork,
 )
 from speedpay.ledger_api import calls, strict
-from speedpay.ledger_api.answers import LedgerIdentity, read_error
+from speedpay.ledger_api.answers import LedgerIdentity
 from speedpay.ledger_api.calls import Call
+from speedpay.ledger_api.refusals import read_error
 from speedpay.ledger_api.shapes import OpenChannel
 from speedpay.ledger_api.signed import Answer, Head, check_answer, key_id
 from speedpay.ledger_api.strict import Fields
