@@ -99,6 +99,14 @@ class Buyer:
     def explain(self) -> Explanation:
         return explain(self.plan, self.spent, self.balance, self.remaining_bytes, self.paused)
 
+    def active_count(self) -> int:
+        """Peers that are being paid now."""
+        return sum(sale.state is State.ACTIVE for sale in self.sales.values())
+
+    def unconfirmed(self) -> list[PayerChannel]:
+        """Channels whose payee has not acknowledged the newest voucher."""
+        return [c for c, _ in self._open.values() if c.acknowledged < c.signed]
+
     def payees(self) -> list[tuple[bytes, Amount, int]]:
         """(payee key, signed in total, bytes billed) of everyone who was paid by this object."""
         signed = dict(self._settled)
@@ -191,7 +199,9 @@ class Buyer:
         return effects
 
     def topped_up(self, connection: int, opened: SignedStatement) -> list[Effect]:
-        known, key = self._open[opened.statement.payee_key]
+        known, key = self._open.get(opened.statement.payee_key, (None, None))
+        if known is None or key is None:
+            return []  # closed by its payee while the ledger added to it
         channel = known.topped_up(opened)
         self._open[opened.statement.payee_key] = channel, key
         effects: list[Effect] = [SavePayer(channel)]
@@ -213,19 +223,24 @@ class Buyer:
                 sale.state = follow(sale.state, Step.REFUSE)
         return self._note(f"the ledger would not lock more escrow: {reason}")
 
-    def closed(self, payee_key: bytes, paid: Amount) -> None:
+    def closed(self, identity: bytes, paid: Amount) -> None:
         """The ledger has closed a channel of ours having paid ``paid``: the rest is free again."""
-        known = self._open.pop(payee_key, None)
-        if known is None:
+        channel = self.channel(identity)
+        if channel is None:
             return
-        channel, _ = known
+        payee_key = channel.statement.payee_key
+        del self._open[payee_key]
         self.budget = self.budget.settle(channel.statement.escrow, paid)
         self._settled[payee_key] = self._settled.get(payee_key, ZERO) + paid
         for sale in self.sales.values():
-            if sale.channel and sale.channel.statement.channel == channel.statement.channel:
+            if sale.channel and sale.channel.statement.channel == identity:
                 stopped = State.STOPPED if sale.state in _BUSY else sale.state
                 sale.state = follow(stopped, Step.SETTLE)
                 sale.channel, sale.key, sale.billing, sale.quoted = None, None, False, False
+
+    def channel(self, identity: bytes) -> PayerChannel | None:
+        """Our open channel with this id."""
+        return next((c for c, _ in self._open.values() if c.statement.channel == identity), None)
 
     # --- what time and the user do ---------------------------------------------------------------
 

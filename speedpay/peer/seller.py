@@ -112,9 +112,10 @@ class Seller:
 
     # --- what peers do ---------------------------------------------------------------------------
 
-    def met(self, connection: int, payee_key: SigningKey, utc: int) -> list[Effect]:
-        """A peer that speaks our protocol: it gets the ask. ``payee_key`` is this swarm's."""
+    def met(self, connection: int, payee_key: SigningKey, wants: bool, utc: int) -> list[Effect]:
+        """A peer that speaks our protocol gets the ask. ``payee_key`` is this swarm's."""
         buying = self._buying.setdefault(connection, _Buying(connection, payee_key))
+        buying.wants = wants
         return self._ask(buying, utc)
 
     def wants(self, connection: int, wants: bool) -> None:

@@ -35,6 +35,7 @@ class TorrentStatus:
     total_bytes: int  # of all files
     download_rate: int  # payload bytes/s
     upload_rate: int  # payload bytes/s
+    uploaded_bytes: int  # payload sent since the torrent was added
     peers: int  # connections, seeds included
     seeds: int  # of these, the ones that have everything
     piece_length: int  # bytes; 0 without metadata
@@ -72,6 +73,7 @@ class Torrent:
             total_bytes=description.total_bytes if description else 0,
             download_rate=status.download_payload_rate,
             upload_rate=status.upload_payload_rate,
+            uploaded_bytes=status.total_payload_upload,
             peers=status.num_peers,
             seeds=status.num_seeds,
             piece_length=description.piece_length if description else 0,

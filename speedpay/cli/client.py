@@ -1,0 +1,109 @@
+"""What ``get`` and ``seed`` share: their options, and a client that is set up from them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import click
+
+from speedpay.cli.output import Output, clean
+from speedpay.cli.wallet import keystore_of, unlock, wallet_options
+from speedpay.client.account import Account
+from speedpay.client.loop import Client
+from speedpay.config import Endpoint, Settings, parse_endpoint
+from speedpay.errors import InvalidSetting, NotFound
+from speedpay.ledger_api.client import AsyncLedgerClient
+from speedpay.market.allocator import DEFAULT_FREE_POOL
+from speedpay.peer.seller import Terms
+from speedpay.signing import Domain
+from speedpay.swarm.settings import SwarmSettings
+from speedpay.swarm.torrents import Swarm
+from speedpay.units import MoneyClass, Price
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+_CTRL_C = 130
+
+
+def client_options(command: Callable[P, R]) -> Callable[P, R]:
+    """Arguments ``listen, up_limit, peers, ledger_url, passphrase_file``."""
+    for option in (
+        click.option("--listen", metavar="ADDR:PORT", help="Where peers reach this client."),
+        click.option("--up-limit", metavar="RATE", help="Upload limit, such as 2MiB/s."),
+        click.option(
+            "--peer", "peers", multiple=True, metavar="ADDR:PORT",
+            help="Connect to this peer; may be repeated.",
+        ),
+        wallet_options,
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def endpoints(peers: tuple[str, ...]) -> list[Endpoint]:
+    return [parse_endpoint(peer, "peer") for peer in peers]
+
+
+def make_client(out: Output, settings: Settings, ask: Price, *, need_wallet: bool) -> Client:
+    """A client that is not running yet. Without a wallet it neither pays nor sells, unless one is
+    needed: then NotFound says how to make one."""
+    account, ledger = None, None
+    if need_wallet or keystore_of(settings).exists():
+        wallet = unlock(out, settings)
+        place = wallet.place
+        if place.account is None or place.ledger_id is None:
+            raise NotFound("the wallet has no account yet", hint="speedpay wallet open")
+        account = Account(place.account, wallet.keys, Domain(place.network, place.ledger_id))
+        ledger = AsyncLedgerClient(place.ledger_url, place.ledger_id, place.network)
+    host, port = settings.listen
+    loopback = host.startswith("127.") or host == "::1"
+    swarm = Swarm(
+        SwarmSettings(
+            str(Endpoint(host, port)), settings.up_limit, dht=not loopback, lsd=not loopback
+        )
+    )
+    terms = Terms(ask, frozenset(MoneyClass), DEFAULT_FREE_POOL)
+    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return Client(swarm, settings.home, account, ledger, terms, lambda text: out.note(clean(text)))
+
+
+def run(work: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
+    """Run ``work(stop)``. The first Ctrl-C (or SIGTERM) sets ``stop``; the second leaves at once,
+    which is safe: everything owed is on disk before it is said."""
+
+    async def main() -> T:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def interrupted() -> None:
+            if stop.is_set():
+                os._exit(_CTRL_C)
+            stop.set()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, interrupted)
+        return await work(stop)
+
+    return asyncio.run(main())
+
+
+def read_torrent(source: Path) -> bytes:
+    """A .torrent file's bytes; whether they are a torrent is checked by ``Swarm``."""
+    from speedpay.swarm.content import MAX_TORRENT_FILE_BYTES
+
+    try:
+        with source.open("rb") as file:
+            data = file.read(MAX_TORRENT_FILE_BYTES + 1)
+    except FileNotFoundError as error:
+        raise NotFound(f"there is no file {source}", field="torrent") from error
+    except OSError as error:
+        raise InvalidSetting(
+            f"{source} cannot be read: {error.strerror}", field="torrent"
+        ) from error
+    return data

@@ -1,0 +1,239 @@
+"""One download: find its content, plan what it may cost, wait for its bytes, settle, and say what it cost."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from speedpay.client.loop import Client, Watch
+from speedpay.client.market import Market, Purchase
+from speedpay.errors import (
+    BalanceTooSmall,
+    DiskFull,
+    LedgerUnreachable,
+    Malformed,
+    NoPeers,
+    Unfinished,
+)
+from speedpay.market.bidder import Formula, Plan
+from speedpay.swarm.torrent import Torrent, TorrentState, TorrentStatus
+from speedpay.units import ZERO, Amount, MoneyClass, Price, Share
+
+LOOK_S = 0.2
+#: How long a paid download waits for the ledger before it says so and begins in the free lane.
+LEDGER_S = 5.0
+METADATA_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """How the user wants to pay: by the formula, or at a ``fixed`` price."""
+
+    consumption: Share
+    formula: Formula = Formula.ANCHORED
+    fixed: Price | None = None
+    cap: Price | None = None
+    max_spend: Amount | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Payee:
+    """``peer``: address and port where it was seen."""
+
+    peer: str
+    paid: Amount
+    byte_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """``seconds``: from the first moment a peer held what was wanted to the last verified piece."""
+
+    name: str
+    byte_count: int
+    seconds: float
+    paid: Amount
+    payees: tuple[Payee, ...]
+    explanation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What a download looks like now."""
+
+    status: TorrentStatus
+    paid: Amount
+    price: Price | None
+    paid_peers: int
+
+
+class Download:
+    def __init__(
+        self,
+        client: Client,
+        torrent: Torrent,
+        save_dir: Path,
+        payment: Payment | None,
+        show: Callable[[Moment], None],
+    ) -> None:
+        """``payment`` is None for a free download. ``show`` hears a few times a second how it goes."""
+        self._client = client
+        self._torrent = torrent
+        self._save_dir = save_dir
+        self._payment = payment
+        self._show = show
+        self._watch: Watch = client.add(torrent)
+        self._purchase: Purchase | None = None
+        self._market: Market | None = None
+        self._began = time.monotonic()
+
+    async def run(self, stop: asyncio.Event) -> Receipt:
+        """Until every wanted piece is verified and paid for.
+
+        Raises Unfinished when ``stop`` is set first (what was had is kept), NoPeers when a magnet
+        link's description does not arrive, Malformed when the swarm's is refused, DiskFull.
+        """
+        status = await self._description(stop)
+        if self._payment is not None and status.verified_bytes < status.wanted_bytes:
+            await self._plan(self._payment, status)
+        self._began = time.monotonic()
+        try:
+            status = await self._bytes(stop)
+        finally:
+            # What is here is kept and what is owed is paid, also on the way out.
+            await self._client.complete(self._torrent.infohash)
+            await self._client.save_resume(self._torrent, self._save_dir)
+        if self._purchase is not None:
+            self._client.store.plan_done(self._purchase.stored)
+        return self._receipt(status)
+
+    def paid(self) -> Amount:
+        return self._purchase.buyer.spent if self._purchase else ZERO
+
+    async def _description(self, stop: asyncio.Event) -> TorrentStatus:
+        """Metadata, and what is on the disk already."""
+        deadline = time.monotonic() + METADATA_S
+        while True:
+            self._check_failure()
+            status = self._torrent.status()
+            if status.have_metadata and status.state is not TorrentState.CHECKING:
+                return status
+            if stop.is_set():
+                raise Unfinished("stopped before it began", hint="run the same command again")
+            if not status.have_metadata and time.monotonic() > deadline:
+                raise NoPeers(
+                    "nobody had the torrent's description", hint="try its .torrent file instead"
+                )
+            await asyncio.sleep(LOOK_S)
+
+    async def _plan(self, payment: Payment, status: TorrentStatus) -> None:
+        market = self._market = await self._client.opened_market(LEDGER_S)
+        if market is None:
+            raise LedgerUnreachable(
+                "the ledger did not answer, so nothing can be paid",
+                hint="start it, or download for free: --pay off",
+            )
+        stored = self._client.store.plan_of(self._torrent.infohash)
+        if stored is None or not _same(stored.plan, payment):
+            balance, money_class = await self._balance()
+            remaining = status.wanted_bytes - status.verified_bytes
+            first = stored.plan.first_bid if stored else None
+            plan = Plan(
+                payment.consumption, balance, status.wanted_bytes, remaining, payment.formula,
+                payment.fixed, payment.cap, payment.max_spend, first,
+            ).start()  # fmt: skip
+            stored = self._client.store.save_plan(self._torrent.infohash, plan, money_class)
+        self._purchase = market.buy(stored, status.piece_length)
+
+    async def _balance(self) -> tuple[Amount, MoneyClass]:
+        """Usable money and its class: the class of which there is more (a channel holds only one)."""
+        account, ledger = self._client.account, self._client.ledger
+        assert account is not None
+        assert ledger is not None
+        balance = await ledger.balance(account.keys.identity, account.id)
+        token = balance.token + balance.token_in_escrow
+        credit = balance.credit + balance.credit_in_escrow
+        amount, money_class = (
+            (credit, MoneyClass.CREDIT) if credit >= token else (token, MoneyClass.TOKEN)
+        )
+        if not amount:
+            raise BalanceTooSmall(
+                "there is nothing in the account to pay with", hint="download for free: --pay off"
+            )
+        return amount, money_class
+
+    async def _bytes(self, stop: asyncio.Event) -> TorrentStatus:
+        started = False
+        while True:
+            self._check_failure()
+            status = self._torrent.status()
+            if not started and status.peers:
+                started, self._began = True, time.monotonic()
+            if self._purchase is not None:
+                self._purchase.buyer.remaining_bytes = status.wanted_bytes - status.verified_bytes
+            self._show(self._moment(status))
+            if self._watch.finished.is_set() and status.finished:
+                return status
+            if stop.is_set():
+                raise Unfinished(
+                    f"stopped at {status.verified_bytes} of {status.wanted_bytes} bytes; they are"
+                    f" kept, {self.paid()} tok were paid",
+                    hint="run the same command again to go on",
+                )
+            await _either(self._watch.finished, LOOK_S)
+
+    def _moment(self, status: TorrentStatus) -> Moment:
+        if self._purchase is None:
+            return Moment(status, ZERO, None, 0)
+        buyer = self._purchase.buyer
+        explanation = buyer.explain()
+        return Moment(
+            status, buyer.spent, explanation.price if explanation.stop is None else None,
+            buyer.active_count(),
+        )  # fmt: skip
+
+    def _receipt(self, status: TorrentStatus) -> Receipt:
+        seconds = time.monotonic() - self._began
+        payees: list[Payee] = []
+        explanation = "free"
+        if self._purchase is not None:
+            names, buyer = self._purchase.names, self._purchase.buyer
+            payees = [
+                Payee(names.get(key, key.hex()), paid, byte_count)
+                for key, paid, byte_count in buyer.payees()
+            ]
+            explanation = str(self._purchase.opening)
+        return Receipt(
+            status.name, status.wanted_bytes, seconds, self.paid(), tuple(payees), explanation
+        )
+
+    def _check_failure(self) -> None:
+        failure = self._watch.failure
+        if failure is None:
+            return
+        if failure.disk_full:
+            raise DiskFull(
+                "there is no room for the download", hint="free some space and run it again"
+            )
+        raise Malformed(failure.message, field="torrent")
+
+
+def _same(plan: Plan, payment: Payment) -> bool:
+    """Whether the user asks for what the plan already is; anything else is an act that replans."""
+    return (
+        plan.consumption == payment.consumption
+        and plan.formula == payment.formula
+        and plan.fixed == payment.fixed
+        and plan.cap == payment.cap
+        and plan.max_spend == payment.max_spend
+    )
+
+
+async def _either(event: asyncio.Event, timeout_s: float) -> None:
+    try:
+        await asyncio.wait_for(event.wait(), timeout_s)
+    except TimeoutError:
+        return

@@ -1,0 +1,34 @@
+"""One process per torrent: its channels are recovered only when nobody else is using them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+
+class TorrentLocks:
+    """Advisory locks in a folder of the user's; the kernel drops them when the process ends."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._folder = folder
+        self._held: dict[bytes, int] = {}
+
+    def take(self, infohash: bytes) -> bool:
+        """Whether this process now holds the torrent (also when it did before)."""
+        if infohash in self._held:
+            return True
+        descriptor = os.open(self._folder / f"{infohash.hex()}.lock", os.O_CREAT | os.O_RDWR, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return False
+        self._held[infohash] = descriptor
+        return True
+
+    def close(self) -> None:
+        for descriptor in self._held.values():
+            os.close(descriptor)
+        self._held.clear()

@@ -1,0 +1,275 @@
+"""The running client: one swarm, one store, one event loop; everything else hangs on it.
+
+``async with Client(…).running():`` starts the event pump, the clock and, where there is a wallet, the
+market; leaving the block pays what is owed, redeems what was earned and saves resume data, within bounded
+time. Whatever could not be finished is in the store and is finished by the next start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from speedpay.client.account import Account
+from speedpay.client.locks import TorrentLocks
+from speedpay.client.market import Market
+from speedpay.client.patience import until_answered
+from speedpay.client.store import Store
+from speedpay.errors import InvalidSetting, Refused, SpeedpayError
+from speedpay.ledger_api.answers import LedgerIdentity
+from speedpay.ledger_api.client import AsyncLedgerClient
+from speedpay.peer.seller import Terms
+from speedpay.swarm.events import (
+    Event,
+    Listening,
+    MetadataReceived,
+    PeerConnected,
+    PeerExtended,
+    ResumeData,
+    TorrentFailed,
+    TorrentFinished,
+)
+from speedpay.swarm.torrent import Torrent
+from speedpay.swarm.torrents import Swarm
+from speedpay.units import Amount
+
+_log = logging.getLogger(__name__)
+TICK_S = 0.1
+#: Leaving waits this long for peers and the ledger; the rest is done by the next start.
+LAST_VOUCHER_S = 3.0
+REDEEM_S = 5.0
+RESUME_S = 3.0
+
+
+class Watch:
+    """What callers wait for about one torrent."""
+
+    def __init__(self) -> None:
+        self.metadata = asyncio.Event()
+        self.finished = asyncio.Event()
+        self.failure: TorrentFailed | None = None
+        self.resume: asyncio.Future[bytes] | None = None
+
+
+class Client:
+    """``account`` and ``ledger`` are None without a wallet: then it is an ordinary BitTorrent client.
+
+    ``note`` gets sentences for the user.
+    """
+
+    def __init__(
+        self,
+        swarm: Swarm,
+        home: Path,
+        account: Account | None,
+        ledger: AsyncLedgerClient | None,
+        terms: Terms,
+        note: Callable[[str], None],
+    ) -> None:
+        self.swarm = swarm
+        self.store = Store(home / "client.db")
+        self.account = account
+        self.ledger = ledger
+        self.market: Market | None = None
+        self._locks = TorrentLocks(home / "locks")
+        self._terms = terms
+        self._note = note
+        self._watches: dict[bytes, Watch] = {}
+        self._early: list[Event] = []
+        self._group: asyncio.TaskGroup | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._opened = asyncio.Event()
+        self._since = int(time.time())
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Client]:
+        """Raises what made a task of the client fail (DiskFull, a broken extension, …)."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                self._spawn(self._pump())
+                self._spawn(self._clock())
+                if self.account is not None:
+                    self._spawn(self._open_market())
+                try:
+                    yield self
+                finally:
+                    await self._leave()
+                    for task in list(self._tasks):
+                        task.cancel()
+        except BaseExceptionGroup as group_error:
+            raise _first(group_error) from group_error
+        finally:
+            self._locks.close()
+            self.store.close()
+            self.swarm.close()
+
+    def add(self, torrent: Torrent) -> Watch:
+        """Watch a torrent of the swarm. Raises InvalidSetting when another process has it."""
+        if not self._locks.take(torrent.infohash):
+            raise InvalidSetting(
+                "another speedpay is busy with this torrent", field="torrent",
+                hint="stop that one, or set SPEEDPAY_HOME to another folder",
+            )  # fmt: skip
+        return self._watches.setdefault(torrent.infohash, Watch())
+
+    async def opened_market(self, timeout_s: float) -> Market | None:
+        """The market, once the ledger has identified itself; None if it has not by then."""
+        try:
+            await asyncio.wait_for(self._opened.wait(), timeout_s)
+        except TimeoutError:
+            return None
+        return self.market
+
+    def earned(self) -> Amount:
+        """Accepted in vouchers since this client was made."""
+        return self.store.earned_total(self._since)
+
+    async def complete(self, infohash: bytes) -> None:
+        """Pay what is owed for a torrent; last vouchers that nobody confirms go to the ledger."""
+        if self.market is None or infohash not in self.market.purchases:
+            return
+        purchase = self.market.purchases[infohash]
+        if not purchase.buyer.finished:
+            self.market.complete(infohash)
+        await self._until(lambda: not purchase.buyer.unconfirmed(), LAST_VOUCHER_S)
+        try:
+            async with asyncio.timeout(LAST_VOUCHER_S):
+                await self.market.deposit_unacknowledged(infohash)
+                await self._until(lambda: not purchase.buyer.open_channels(), LAST_VOUCHER_S)
+        except TimeoutError:
+            _log.info("the ledger has not settled everything yet; the next start goes on")
+
+    async def save_resume(self, torrent: Torrent, save_dir: Path) -> None:
+        watch = self._watches[torrent.infohash]
+        watch.resume = asyncio.get_running_loop().create_future()
+        torrent.save_resume()
+        try:
+            data = await asyncio.wait_for(watch.resume, RESUME_S)
+        except TimeoutError:
+            _log.warning("libtorrent gave no resume data: files are checked again next time")
+            return
+        self.store.save_resume(torrent.infohash, save_dir, data)
+
+    # --- tasks -----------------------------------------------------------------------------------
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        assert self._group is not None
+        task = self._group.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _pump(self) -> None:
+        async for batch in self.swarm.batches():
+            for event in batch:
+                self._handle(event)
+
+    def _handle(self, event: Event) -> None:
+        if isinstance(event, PeerConnected | PeerExtended) and self.market is None:
+            self._early.append(event)
+        if self.market is not None:
+            self.market.event(event)
+        match event:
+            case MetadataReceived(infohash):
+                self._watch(infohash).metadata.set()
+            case TorrentFinished(infohash):
+                self._watch(infohash).finished.set()
+            case TorrentFailed(infohash):
+                watch = self._watch(infohash)
+                watch.failure = event
+                watch.metadata.set()
+                watch.finished.set()
+            case ResumeData(infohash, resume):
+                waiting = self._watch(infohash).resume
+                if waiting is not None and not waiting.done():
+                    waiting.set_result(resume)
+            case Listening(address, port):
+                _log.info("listening on %s:%d", address, port)
+            case _:
+                pass
+
+    def _watch(self, infohash: bytes) -> Watch:
+        return self._watches.setdefault(infohash, Watch())
+
+    async def _clock(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            if self.market is not None:
+                self.market.tick()
+
+    async def _open_market(self) -> None:
+        """Meet the ledger, however long it is away; until then this is an ordinary client."""
+        assert self.account is not None
+        assert self.ledger is not None
+        said = False
+
+        def away(reason: str) -> None:
+            nonlocal said
+            if not said:
+                self._note(f"the ledger is away, so nothing is paid or sold yet: {reason}")
+            said = True
+
+        identity: LedgerIdentity = await until_answered(self.ledger.identify, away)
+        self.market = Market(
+            self.swarm, self.store, self.ledger, self.account, identity.certificate, self._terms,
+            self._spawn, self._note,
+        )  # fmt: skip
+        self._spawn(self.market.redeemer.run())
+        for event in self._early:
+            self.market.event(event)
+        self._early.clear()
+        await self._recover(self.market)
+        self._opened.set()
+
+    async def _recover(self, market: Market) -> None:
+        """Finish what an earlier run left: orders, last vouchers, redemptions. Not those of torrents
+        that another process is busy with."""
+        for order in self.store.orders():
+            if self._locks.take(order.plan.infohash):
+                try:
+                    await asyncio.wait_for(market.escrow.fill(order), REDEEM_S)
+                except (Refused, TimeoutError) as error:
+                    _log.info("an order from before was not filled: %s", error)
+        for channel, stored in self.store.open_paying():
+            if self._locks.take(stored.infohash):
+                if channel.acknowledged < channel.signed:
+                    self._spawn(market.escrow.deposit(channel, stored.infohash))
+                self._spawn(self._settled(market, channel.statement.channel))
+        for earned in self.store.open_paid():
+            if self._locks.take(earned.infohash):
+                market.redeemer.redeem(earned.channel.statement.channel, close=True)
+
+    async def _settled(self, market: Market, channel: bytes) -> None:
+        paid = await market.escrow.closed(channel)
+        for purchase in market.purchases.values():
+            purchase.buyer.closed(channel, paid)
+
+    async def _leave(self) -> None:
+        if self.market is None:
+            return
+        self.market.leave()
+        for infohash in self.market.purchases:
+            await self.complete(infohash)
+        try:
+            await asyncio.wait_for(self.market.redeemer.idle(), REDEEM_S)
+        except TimeoutError:
+            self._note("the ledger did not answer: what was earned is redeemed by the next start")
+
+    async def _until(self, done: Callable[[], bool], timeout_s: float) -> None:
+        """Events arrive in other tasks; look again after each turn, up to ``timeout_s``."""
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while not done() and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.02)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The failure that says most: ours before others, a group's first otherwise."""
+    found: BaseException = group.subgroup(SpeedpayError) or group
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found

@@ -1,0 +1,395 @@
+"""The paying part of a client: conversations, buyers and the seller, and performing what they decide.
+
+Events of swarms come in through ``event``, time through ``tick``; effects are performed here: stored first,
+then sent. What the ledger is asked runs in tasks of its own, whose answers come back as one more input, so
+the loop never waits for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from speedpay.channel.payee import PayeeChannel
+from speedpay.channel.payer import PayerChannel
+from speedpay.channel.voucher import SignedStatement
+from speedpay.client.account import Account
+from speedpay.client.escrow import Escrow
+from speedpay.client.redeemer import REDEEM_EVERY_S, Redeemer
+from speedpay.client.store import Store, StoredPlan
+from speedpay.errors import Refused, WrongLedger, WrongNetwork
+from speedpay.ledger_api.client import AsyncLedgerClient
+from speedpay.market.allocator import Demand, weights
+from speedpay.market.bidder import Explanation
+from speedpay.peer.buyer import Buyer
+from speedpay.peer.conversation import Conversation
+from speedpay.peer.effects import (
+    AddEscrow,
+    AwaitClose,
+    Ban,
+    Effect,
+    LockEscrow,
+    Note,
+    Redeem,
+    SavePayee,
+    SavePayer,
+    Send,
+    Withhold,
+)
+from speedpay.peer.messages import (
+    BY_TYPE,
+    Ack,
+    Ask,
+    Bid,
+    ErrorMessage,
+    Hello,
+    Message,
+    Pause,
+    Quote,
+    Resume,
+    StopMessage,
+)
+from speedpay.peer.seller import Seller, Terms
+from speedpay.signing import Certificate
+from speedpay.swarm import events
+from speedpay.swarm.torrents import Swarm
+from speedpay.units import NO_PRICE
+
+_log = logging.getLogger(__name__)
+_EITHER_WAY = (Pause, Resume, StopMessage)
+
+
+@dataclass(slots=True)
+class Peer:
+    """One connection. ``wants``: it is interested in what we hold."""
+
+    connection: int
+    infohash: bytes
+    address: str
+    port: int
+    conversation: Conversation
+    extended: bool = False
+    interesting: bool = False
+    wants: bool = False
+
+
+@dataclass(slots=True)
+class Purchase:
+    """One torrent that is paid for. ``opening``: the bid with which it began; ``names``: payee key →
+    where it was last seen, for receipts."""
+
+    stored: StoredPlan
+    buyer: Buyer
+    opening: Explanation
+    names: dict[bytes, str]
+
+
+class Market:
+    """``spawn`` starts a task whose failure ends the client; ``note`` tells the user something."""
+
+    def __init__(
+        self,
+        swarm: Swarm,
+        store: Store,
+        ledger: AsyncLedgerClient,
+        account: Account,
+        certificate: Certificate,
+        terms: Terms,
+        spawn: Callable[[Coroutine[Any, Any, None]], object],
+        note: Callable[[str], None],
+    ) -> None:
+        self._swarm = swarm
+        self._store = store
+        self._account = account
+        self._terms = terms
+        self._spawn = spawn
+        self._note = note
+        self.peers: dict[int, Peer] = {}
+        self.purchases: dict[bytes, Purchase] = {}
+        self._weights: dict[int, int] = {}
+        self._awaited: set[bytes] = set()
+        self._redeemed_at = time.monotonic()
+        earned = store.open_paid()
+        self._infohash_of = {e.channel.statement.channel: e.infohash for e in earned}
+        self.seller = Seller(account.domain, certificate, terms, [e.channel for e in earned])
+        self.escrow = Escrow(store, ledger, account, self._away)
+        self.redeemer = Redeemer(store, ledger, account, self._away, self.seller.forget)
+
+    # --- inputs ----------------------------------------------------------------------------------
+
+    def event(self, event: events.Event) -> None:
+        """One event of the swarm, in the order in which they came."""
+        now = time.monotonic()
+        match event:
+            case events.BlocksReceived():
+                peer = self.peers.get(event.connection)
+                purchase = self.purchases.get(peer.infohash) if peer else None
+                if peer and purchase:
+                    self._perform(purchase.buyer.received(
+                        peer.connection, event.piece, event.start, event.length,
+                        event.asked_after, event.asked, now,
+                    ))  # fmt: skip
+            case events.BlocksSent():
+                self._perform(self.seller.served(
+                    event.connection, event.byte_count, event.asked_after,
+                    event.message_sequence, now,
+                ))  # fmt: skip
+            case events.Message():
+                self._message(event, now)
+            case events.PiecePassed():
+                if purchase := self.purchases.get(event.infohash):
+                    purchase.buyer.piece_passed(event.piece)
+            case events.PieceFailed():
+                if purchase := self.purchases.get(event.infohash):
+                    self._perform(purchase.buyer.piece_failed(event.piece))
+            case events.InterestChanged():
+                self._interest(event, now)
+            case events.PeerConnected():
+                self.peers[event.connection] = Peer(
+                    event.connection, event.infohash, event.address, event.port,
+                    Conversation(self._account.domain),
+                )  # fmt: skip
+            case events.PeerExtended():
+                if peer := self.peers.get(event.connection):
+                    peer.extended = True
+                    if not peer.conversation.greeted:
+                        hello = peer.conversation.hello()
+                        self._swarm.extension.send(peer.connection, hello)
+            case events.PeerGone():
+                self._gone(event.connection, now)
+            case events.Flooded():
+                self._ban(event.connection, "flooded us with messages")
+            case _:
+                pass
+
+    def tick(self) -> None:
+        """What time makes due; every 100 ms or so."""
+        now, utc = time.monotonic(), int(time.time())
+        effects = self.seller.tick(now, utc)
+        for purchase in self.purchases.values():
+            effects += purchase.buyer.tick(now)
+        self._perform(effects)
+        self._reweigh(now)
+        if now - self._redeemed_at > REDEEM_EVERY_S:
+            self._redeemed_at = now
+            for earned in self._store.open_paid():
+                self.redeemer.redeem(earned.channel.statement.channel, close=False)
+
+    def buy(self, stored: StoredPlan, piece_bytes: int) -> Purchase:
+        """Begin to pay for a torrent, or go on with what an earlier run had open."""
+        channels = [
+            (channel, self.escrow.key_of(stored.infohash, channel.statement.nonce))
+            for channel, _ in self._store.open_paying(stored)
+        ]
+        buyer = Buyer(
+            self._account.domain, stored.plan, stored.money_class, piece_bytes,
+            self._store.settled(stored), channels,
+        )  # fmt: skip
+        purchase = Purchase(stored, buyer, buyer.explain(), {})
+        self.purchases[stored.infohash] = purchase
+        now = time.monotonic()
+        for peer in self.peers.values():
+            if peer.infohash == stored.infohash and peer.interesting:
+                self._perform(buyer.interest(peer.connection, True, now))
+        for channel, _ in channels:
+            self._await_close(channel.statement.channel)
+        return purchase
+
+    def complete(self, infohash: bytes) -> None:
+        """All wanted pieces are here, or the user stops: pay what is owed and end the sales."""
+        self._perform(self.purchases[infohash].buyer.finish(time.monotonic()))
+
+    async def deposit_unacknowledged(self, infohash: bytes) -> None:
+        """Hand the ledger the last vouchers that their payees have not confirmed."""
+        buyer = self.purchases[infohash].buyer
+        for channel in buyer.unconfirmed():
+            await self.escrow.deposit(channel, infohash)
+
+    def leave(self) -> None:
+        """The client ends: stop buying, redeem and close everything that pays us."""
+        for infohash in self.purchases:
+            self.complete(infohash)
+        self._perform(self.seller.finish())
+
+    # --- messages --------------------------------------------------------------------------------
+
+    def _message(self, event: events.Message, now: float) -> None:
+        peer = self.peers.get(event.connection)
+        if peer is None:
+            return
+        utc = int(time.time())
+        try:
+            message = peer.conversation.receive(event.payload, now)
+            self._perform(self._dispatch(peer, event.sequence, message, now, utc))
+        except Refused as refusal:
+            _log.info("%s:%d refused: %s", peer.address, peer.port, refusal)
+            if isinstance(refusal, WrongLedger | WrongNetwork) and not peer.conversation.met:
+                return  # an ordinary peer to us
+            if refusal.is_misbehaviour:
+                self._ban(peer.connection, str(refusal))
+            elif peer.conversation.met and event.payload[1:2] != bytes([ErrorMessage.TYPE]):
+                kind = event.payload[1] if event.payload[1] in BY_TYPE else 0
+                self._send(peer, ErrorMessage(refusal.code, kind))
+
+    def _dispatch(
+        self, peer: Peer, number: int, message: Message, now: float, utc: int
+    ) -> list[Effect]:
+        """A message goes to the side that it is for; of those that go either way the channel tells."""
+        if isinstance(message, Hello):
+            key = self._account.keys.payee_key(peer.infohash)
+            return self.seller.met(peer.connection, key, peer.wants, utc)
+        selling = isinstance(message, _EITHER_WAY) and self.seller.has_channel(
+            peer.connection, message.channel
+        )
+        buying = isinstance(message, Ask | Quote | Ack | ErrorMessage)
+        if not selling and (buying or isinstance(message, _EITHER_WAY)):
+            purchase = self.purchases.get(peer.infohash)
+            if purchase is None:
+                return []
+            if isinstance(message, Ask):
+                purchase.names[message.payee_key] = f"{peer.address}:{peer.port}"
+            return purchase.buyer.message(peer.connection, message, now, utc)
+        return self.seller.message(peer.connection, number, message, now, utc)
+
+    def _interest(self, event: events.InterestChanged, now: float) -> None:
+        peer = self.peers.get(event.connection)
+        if peer is None:
+            return
+        peer.interesting, peer.wants = event.local, event.remote
+        self.seller.wants(event.connection, event.remote)
+        if purchase := self.purchases.get(peer.infohash):
+            self._perform(purchase.buyer.interest(event.connection, event.local, now))
+
+    def _gone(self, connection: int, now: float) -> None:
+        peer = self.peers.pop(connection, None)
+        self._weights.pop(connection, None)
+        self.seller.gone(connection, now)
+        if peer and (purchase := self.purchases.get(peer.infohash)):
+            self._perform(purchase.buyer.gone(connection))
+
+    # --- effects ---------------------------------------------------------------------------------
+
+    def _perform(self, effects: Iterable[Effect]) -> None:
+        """Store everything first, in one transaction, then do the rest in order."""
+        effects = list(effects)
+        self._save(effects)
+        for effect in effects:
+            match effect:
+                case Send():
+                    if peer := self.peers.get(effect.connection):
+                        self._send(peer, effect.message)
+                case Withhold():
+                    self._swarm.extension.withhold(effect.connection, effect.on)
+                case LockEscrow():
+                    self._spawn(self._lock(self._purchase_of(effect.connection), effect))
+                case AddEscrow():
+                    self._spawn(self._add(self._purchase_of(effect.connection), effect))
+                case AwaitClose():
+                    self._await_close(effect.channel)
+                case Redeem():
+                    self.redeemer.redeem(effect.channel, close=True)
+                case Ban():
+                    self._ban(effect.connection, effect.reason)
+                case Note():
+                    self._note(effect.text)
+                case SavePayer() | SavePayee():
+                    pass
+
+    def _save(self, effects: Iterable[Effect]) -> None:
+        paying: dict[bytes, PayerChannel] = {}
+        paid: list[tuple[bytes, PayeeChannel, SignedStatement | None]] = []
+        for effect in effects:
+            if isinstance(effect, SavePayer):
+                paying[effect.channel.statement.channel] = effect.channel
+            elif isinstance(effect, SavePayee):
+                paid.append((self._swarm_of(effect.channel), effect.channel, effect.opened))
+        if paying or paid:
+            self._store.save_channels(paying.values(), paid)
+
+    def _swarm_of(self, channel: PayeeChannel) -> bytes:
+        identity = channel.statement.channel
+        if identity not in self._infohash_of:
+            for peer in self.peers.values():
+                if self.seller.has_channel(peer.connection, identity):
+                    self._infohash_of[identity] = peer.infohash
+        return self._infohash_of[identity]
+
+    def _send(self, peer: Peer, message: Message) -> None:
+        payload = peer.conversation.send(message)
+        self._swarm.extension.send(peer.connection, payload)
+        number = peer.conversation.sent_count
+        if isinstance(message, Bid):
+            self.purchases[peer.infohash].buyer.bid_left(peer.connection, number)
+        else:
+            self.seller.left(peer.connection, number, message)
+
+    def _ban(self, connection: int, reason: str) -> None:
+        peer = self.peers.get(connection)
+        if peer is None:
+            return
+        self._note(f"{peer.address} was banned: {reason}")
+        self._swarm.ban(peer.address)
+
+    def _reweigh(self, now: float) -> None:
+        """Set the upload weights that changed: payers by price, everyone else the free lane's."""
+        demands = self.seller.demands(now)
+        known = {demand.connection for demand in demands}
+        demands += [
+            Demand(peer.connection, NO_PRICE)
+            for peer in self.peers.values()
+            if peer.wants and peer.connection not in known
+        ]
+        for connection, weight in weights(demands, self._terms.free_pool).items():
+            if self._weights.get(connection, 1) != weight:
+                self._weights[connection] = weight
+                self._swarm.extension.set_weight(connection, weight)
+
+    # --- the ledger ------------------------------------------------------------------------------
+
+    def _purchase_of(self, connection: int) -> Purchase:
+        return self.purchases[self.peers[connection].infohash]
+
+    async def _lock(self, purchase: Purchase, effect: LockEscrow) -> None:
+        try:
+            opened = await self.escrow.lock(purchase.stored, effect.payee_key, effect.amount)
+        except Refused as refusal:
+            self._lock_refused(purchase, effect, refusal)
+            return
+        key = self.escrow.key_of(purchase.stored.infohash, opened.statement.nonce)
+        self._perform(purchase.buyer.locked(effect.connection, opened, key))
+
+    async def _add(self, purchase: Purchase, effect: AddEscrow) -> None:
+        channel = purchase.buyer.channel(effect.channel)
+        assert channel is not None
+        try:
+            opened = await self.escrow.add(purchase.stored, channel, effect.amount)
+        except Refused as refusal:
+            self._lock_refused(purchase, effect, refusal)
+            return
+        self._perform(purchase.buyer.topped_up(effect.connection, opened))
+
+    def _lock_refused(
+        self, purchase: Purchase, effect: LockEscrow | AddEscrow, why: Refused
+    ) -> None:
+        self._perform(
+            purchase.buyer.lock_refused(
+                effect.connection, effect.amount, str(why), time.monotonic()
+            )
+        )
+
+    def _await_close(self, channel: bytes) -> None:
+        if channel not in self._awaited:
+            self._awaited.add(channel)
+            self._spawn(self._closed(channel))
+
+    async def _closed(self, channel: bytes) -> None:
+        paid = await self.escrow.closed(channel)
+        self._awaited.discard(channel)
+        for purchase in self.purchases.values():
+            purchase.buyer.closed(channel, paid)
+
+    def _away(self, reason: str) -> None:
+        _log.info("the ledger did not answer: %s", reason)

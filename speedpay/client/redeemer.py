@@ -1,0 +1,104 @@
+"""The payee's way to its money: brings the best vouchers to the ledger and closes channels.
+
+It reads them from the store, never from a live connection: a banned peer, a crash or a week offline
+changes nothing about what was accepted. Redeeming is safe to repeat: (channel, cumulative) is its key.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from speedpay.channel.voucher import Assignment
+from speedpay.client.account import Account
+from speedpay.client.patience import until_answered
+from speedpay.client.store import Earned, Store
+from speedpay.errors import ChannelClosed
+from speedpay.ledger_api.answers import Outcome
+from speedpay.ledger_api.client import AsyncLedgerClient
+from speedpay.ledger_api.shapes import ChannelState, Redemption
+
+_log = logging.getLogger(__name__)
+#: Open channels are redeemed this often, so that little is at risk with a payer or ledger that goes.
+REDEEM_EVERY_S = 300.0
+_GATHER_S = 0.02
+
+
+class Redeemer:
+    """``closed(channel)`` is told of each channel that the ledger has closed."""
+
+    def __init__(
+        self,
+        store: Store,
+        ledger: AsyncLedgerClient,
+        account: Account,
+        away: Callable[[str], None],
+        closed: Callable[[bytes], None],
+    ) -> None:
+        self._store = store
+        self._ledger = ledger
+        self._account = account
+        self._away = away
+        self._closed = closed
+        self._wanted: dict[bytes, bool] = {}
+        self._wake = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    def redeem(self, channel: bytes, close: bool) -> None:
+        self._wanted[channel] = close or self._wanted.get(channel, False)
+        self._idle.clear()
+        self._wake.set()
+
+    async def idle(self) -> None:
+        """Until everything asked for has been answered."""
+        await self._idle.wait()
+
+    async def run(self) -> None:
+        while True:
+            await self._wake.wait()
+            await asyncio.sleep(_GATHER_S)
+            self._wake.clear()
+            wanted, self._wanted = self._wanted, {}
+            items = [
+                item for channel, close in wanted.items() if (item := self._item(channel, close))
+            ]
+            if items:
+                await self._bring(items)
+            if not self._wanted:
+                self._idle.set()
+
+    async def _bring(self, items: list[Redemption]) -> None:
+        outcomes = await until_answered(lambda: self._ledger.redeem(items), self._away)
+        for item, outcome in zip(items, outcomes, strict=True):
+            self._settle(item, outcome)
+
+    def _item(self, channel: bytes, close: bool) -> Redemption | None:
+        earned = self._store.earned(channel)
+        if earned is None:
+            return None
+        best = earned.channel.best
+        if not close and (best is None or best.cumulative <= earned.redeemed):
+            return None
+        return Redemption(channel, best, self._assignment(earned), close)
+
+    def _assignment(self, earned: Earned) -> Assignment:
+        account = self._account
+        key = account.keys.payee_key(earned.infohash)
+        channel = earned.channel.statement.channel
+        return Assignment.sign(key, account.domain, channel, account.id)
+
+    def _settle(self, item: Redemption, outcome: Outcome) -> None:
+        earned = self._store.earned(item.channel)
+        if outcome.error is None:
+            closed = outcome.state is ChannelState.CLOSED
+            self._store.redeemed(item.channel, outcome.paid, closed)
+        elif isinstance(outcome.error, ChannelClosed) and earned is not None:
+            closed = True
+            self._store.redeemed(item.channel, earned.redeemed, True)
+        else:
+            closed = False
+            _log.warning("channel %s was not redeemed: %s", item.channel.hex(), outcome.error)
+        if closed:
+            self._closed(item.channel)

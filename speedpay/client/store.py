@@ -1,0 +1,353 @@
+"""What a client must not forget: plans, orders under way, channels of both sides, resume data.
+
+SQLite in WAL mode with ``synchronous=FULL``: when a method returns, its change survives a power cut. A
+voucher is stored here before it is sent, and an accepted one before it is acknowledged.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from speedpay.channel.payee import PayeeChannel
+from speedpay.channel.payer import PayerChannel
+from speedpay.channel.voucher import SignedStatement, Statement, Voucher
+from speedpay.errors import DiskFull, InvalidSetting, Malformed
+from speedpay.market.bidder import Plan
+from speedpay.units import ZERO, Amount, MoneyClass
+
+_VERSION = 1
+_tables = sa.MetaData()
+_blob, _whole, _text = sa.LargeBinary, sa.BigInteger, sa.Text
+
+#: One purchase of a torrent. ``done``: the download is complete; the next one makes a new plan.
+_plans = sa.Table(
+    "plans", _tables,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("infohash", _blob, nullable=False),
+    sa.Column("body", _text, nullable=False),
+    sa.Column("money_class", _text, nullable=False),
+    sa.Column("done", sa.Boolean, nullable=False, default=False),
+)  # fmt: skip
+#: Requests to the ledger that may have happened: repeated with the same key until it answers.
+_orders = sa.Table(
+    "orders", _tables,
+    sa.Column("key", _blob, primary_key=True),
+    sa.Column("plan", sa.ForeignKey("plans.id"), nullable=False),
+    sa.Column("payee_key", _blob, nullable=False),
+    sa.Column("nonce", _blob, nullable=False),
+    sa.Column("channel", _blob),
+    sa.Column("amount", _whole, nullable=False),
+    sa.Column("lifetime_s", _whole, nullable=False),
+)  # fmt: skip
+_paying = sa.Table(
+    "paying", _tables,
+    sa.Column("channel", _blob, primary_key=True),
+    sa.Column("plan", sa.ForeignKey("plans.id"), nullable=False),
+    sa.Column("statement", _blob, nullable=False),
+    sa.Column("signature", _blob, nullable=False),
+    sa.Column("signed", _whole, nullable=False),
+    sa.Column("acknowledged", _whole, nullable=False),
+    sa.Column("paid", _whole),
+)  # fmt: skip
+_paid = sa.Table(
+    "paid", _tables,
+    sa.Column("channel", _blob, primary_key=True),
+    sa.Column("infohash", _blob, nullable=False),
+    sa.Column("statement", _blob, nullable=False),
+    sa.Column("signature", _blob, nullable=False),
+    sa.Column("cumulative", _whole, nullable=False),
+    sa.Column("voucher", _blob),
+    sa.Column("redeemed", _whole, nullable=False),
+    sa.Column("closed", sa.Boolean, nullable=False),
+    sa.Column("at", _whole, nullable=False),
+)  # fmt: skip
+_resumes = sa.Table(
+    "resumes", _tables,
+    sa.Column("infohash", _blob, primary_key=True),
+    sa.Column("save_dir", _text, nullable=False),
+    sa.Column("data", _blob, nullable=False),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPlan:
+    id: int
+    infohash: bytes
+    plan: Plan
+    money_class: MoneyClass
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """``channel`` is None for opening one, else it is topped up. ``key``: 16 bytes, idempotency."""
+
+    key: bytes
+    plan: StoredPlan
+    payee_key: bytes
+    nonce: bytes
+    channel: bytes | None
+    amount: Amount
+    lifetime_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Earned:
+    """A channel that pays us: its statement and best voucher, and what was redeemed of it."""
+
+    infohash: bytes
+    channel: PayeeChannel
+    redeemed: Amount
+
+
+class Store:
+    """Raises DiskFull where there is no room; nothing is half written."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 10})
+        sa.event.listen(self._engine, "connect", _configure)
+        with self._write() as db:
+            version = db.exec_driver_sql("PRAGMA user_version").scalar_one()
+            if version not in (0, _VERSION):
+                raise InvalidSetting(
+                    f"{path} was written by another version of speedpay", field="store"
+                )
+            _tables.create_all(db)
+            db.exec_driver_sql(f"PRAGMA user_version={_VERSION}")
+        path.chmod(0o600)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    # --- plans and orders ------------------------------------------------------------------------
+
+    def plan_of(self, infohash: bytes) -> StoredPlan | None:
+        """The purchase of this torrent that is not done yet."""
+        query = sa.select(_plans).where(_plans.c.infohash == infohash, ~_plans.c.done)
+        with self._read() as db:
+            row = db.execute(query.order_by(_plans.c.id.desc()).limit(1)).first()
+        return None if row is None else _plan(row)
+
+    def save_plan(self, infohash: bytes, plan: Plan, money_class: MoneyClass) -> StoredPlan:
+        """A new purchase, or another plan for the one that goes on: what it has spent stays spent."""
+        body = json.dumps(plan.to_json())
+        known = self.plan_of(infohash)
+        with self._write() as db:
+            if known is not None:
+                db.execute(_plans.update().where(_plans.c.id == known.id).values(body=body))
+                return StoredPlan(known.id, infohash, plan, known.money_class)
+            row = {"infohash": infohash, "body": body, "money_class": money_class, "done": False}
+            number = db.execute(_plans.insert().values(row)).inserted_primary_key
+        assert number is not None
+        return StoredPlan(int(number[0]), infohash, plan, money_class)
+
+    def plan_done(self, plan: StoredPlan) -> None:
+        with self._write() as db:
+            db.execute(_plans.update().where(_plans.c.id == plan.id).values(done=True))
+
+    def settled(self, plan: StoredPlan) -> Amount:
+        """Paid on channels of this plan that the ledger has closed."""
+        total = sa.select(sa.func.coalesce(sa.func.sum(_paying.c.paid), 0))
+        with self._read() as db:
+            return Amount(int(db.execute(total.where(_paying.c.plan == plan.id)).scalar_one()))
+
+    def add_order(self, order: Order) -> None:
+        row = {
+            "key": order.key, "plan": order.plan.id, "payee_key": order.payee_key,
+            "nonce": order.nonce, "channel": order.channel, "amount": order.amount.utok,
+            "lifetime_s": order.lifetime_s,
+        }  # fmt: skip
+        with self._write() as db:
+            db.execute(_orders.insert().values(row))
+
+    def drop_order(self, order: Order) -> None:
+        """The ledger has refused it for good."""
+        with self._write() as db:
+            db.execute(_orders.delete().where(_orders.c.key == order.key))
+
+    def order_filled(self, order: Order, opened: SignedStatement) -> None:
+        """The ledger has locked it: the channel is on record in the same step."""
+        body = opened.statement
+        row = {
+            "channel": body.channel, "plan": order.plan.id, "statement": body.to_bytes(),
+            "signature": opened.signature, "signed": 0, "acknowledged": 0,
+        }  # fmt: skip
+        newer = {"statement": row["statement"], "signature": row["signature"]}
+        statement = insert(_paying).values(row)
+        with self._write() as db:
+            db.execute(statement.on_conflict_do_update(index_elements=["channel"], set_=newer))
+            db.execute(_orders.delete().where(_orders.c.key == order.key))
+
+    def orders(self) -> list[Order]:
+        query = sa.select(_orders, _plans).join(_plans, _orders.c.plan == _plans.c.id)
+        with self._read() as db:
+            rows = db.execute(query).all()
+        return [
+            Order(
+                row.key, _plan(row), row.payee_key, row.nonce, row.channel, Amount(row.amount),
+                row.lifetime_s,
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    # --- channels --------------------------------------------------------------------------------
+
+    def save_channels(
+        self,
+        paying: Iterable[PayerChannel],
+        paid: Iterable[tuple[bytes, PayeeChannel, SignedStatement | None]],
+    ) -> None:
+        """One transaction for all that a batch of events changed, before anything is sent.
+
+        ``paying``: our channels as payer. ``paid``: (infohash, channel, statement if new) as payee.
+        """
+        with self._write() as db:
+            for payer in paying:
+                body = payer.opened
+                db.execute(
+                    _paying.update().where(_paying.c.channel == body.statement.channel).values(
+                        statement=body.statement.to_bytes(), signature=body.signature,
+                        signed=payer.signed.utok, acknowledged=payer.acknowledged.utok,
+                    )
+                )  # fmt: skip
+            for infohash, payee, opened in paid:
+                _save_payee(db, infohash, payee, opened)
+
+    def open_paying(self, plan: StoredPlan | None = None) -> list[tuple[PayerChannel, StoredPlan]]:
+        """Channels we pay on that the ledger has not closed, of one plan or of all."""
+        query = sa.select(_paying, _plans).join(_plans, _paying.c.plan == _plans.c.id)
+        query = query.where(_paying.c.paid.is_(None))
+        if plan is not None:
+            query = query.where(_paying.c.plan == plan.id)
+        with self._read() as db:
+            rows = db.execute(query).all()
+        return [
+            (
+                PayerChannel(
+                    SignedStatement(Statement.from_bytes(row.statement), row.signature),
+                    Amount(row.signed), Amount(row.acknowledged),
+                ),
+                _plan(row),
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    def nonce_of(self, channel: bytes) -> bytes:
+        """The nonce from which the channel's key is derived."""
+        query = sa.select(_paying.c.statement).where(_paying.c.channel == channel)
+        with self._read() as db:
+            return Statement.from_bytes(db.execute(query).scalar_one()).nonce
+
+    def payer_closed(self, channel: bytes, paid: Amount) -> None:
+        with self._write() as db:
+            db.execute(_paying.update().where(_paying.c.channel == channel).values(paid=paid.utok))
+
+    def open_paid(self) -> list[Earned]:
+        """Channels that pay us and are not closed."""
+        with self._read() as db:
+            rows = db.execute(sa.select(_paid).where(~_paid.c.closed)).all()
+        return [_earned(row) for row in rows]
+
+    def earned(self, channel: bytes) -> Earned | None:
+        with self._read() as db:
+            row = db.execute(sa.select(_paid).where(_paid.c.channel == channel)).first()
+        return None if row is None else _earned(row)
+
+    def redeemed(self, channel: bytes, total: Amount, closed: bool) -> None:
+        query = _paid.update().where(_paid.c.channel == channel)
+        with self._write() as db:
+            db.execute(query.values(redeemed=total.utok, closed=closed))
+
+    def earned_total(self, since: int = 0) -> Amount:
+        """Accepted in vouchers since then (unix seconds), redeemed or not."""
+        total = sa.select(sa.func.coalesce(sa.func.sum(_paid.c.cumulative), 0))
+        with self._read() as db:
+            return Amount(int(db.execute(total.where(_paid.c.at >= since)).scalar_one()))
+
+    # --- torrents --------------------------------------------------------------------------------
+
+    def save_resume(self, infohash: bytes, save_dir: Path, data: bytes) -> None:
+        row = {"infohash": infohash, "save_dir": str(save_dir), "data": data}
+        statement = insert(_resumes).values(row)
+        with self._write() as db:
+            db.execute(statement.on_conflict_do_update(index_elements=["infohash"], set_=row))
+
+    def resume_of(self, infohash: bytes, save_dir: Path) -> bytes | None:
+        query = sa.select(_resumes.c.data).where(
+            _resumes.c.infohash == infohash, _resumes.c.save_dir == str(save_dir)
+        )
+        with self._read() as db:
+            return db.execute(query).scalar_one_or_none()
+
+    # --- plumbing --------------------------------------------------------------------------------
+
+    @contextmanager
+    def _read(self) -> Iterator[sa.Connection]:
+        with self._engine.connect() as db:
+            yield db
+
+    @contextmanager
+    def _write(self) -> Iterator[sa.Connection]:
+        try:
+            with self._engine.begin() as db:
+                db.exec_driver_sql("BEGIN IMMEDIATE")
+                yield db
+        except sa.exc.OperationalError as error:
+            if "full" in str(error.orig):
+                raise DiskFull(
+                    "there is no room for the client's records; nothing more is paid",
+                    hint="free some space, then run the same command again",
+                ) from error
+            raise
+
+
+def _configure(connection: Any, _record: object) -> None:
+    connection.isolation_level = None  # transactions begin where we say so
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _plan(row: Any) -> StoredPlan:
+    try:
+        body = json.loads(row.body)
+    except ValueError as error:
+        raise Malformed("is not JSON", field="store.plans.body") from error
+    return StoredPlan(row.id, row.infohash, Plan.from_json(body), MoneyClass(row.money_class))
+
+
+def _earned(row: Any) -> Earned:
+    statement = Statement.from_bytes(row.statement)
+    best = None
+    if row.voucher is not None:
+        best = Voucher(row.channel, Amount(row.cumulative), row.voucher)
+    return Earned(row.infohash, PayeeChannel(statement, best), Amount(row.redeemed))
+
+
+def _save_payee(
+    db: sa.Connection, infohash: bytes, channel: PayeeChannel, opened: SignedStatement | None
+) -> None:
+    best = channel.best
+    values: dict[str, object] = {
+        "cumulative": (best.cumulative if best else ZERO).utok,
+        "voucher": best.signature if best else None,
+    }
+    identity = channel.statement.channel
+    if opened is None:
+        db.execute(_paid.update().where(_paid.c.channel == identity).values(values))
+        return
+    values |= {"statement": opened.statement.to_bytes(), "signature": opened.signature}
+    fresh = {
+        "channel": identity, "infohash": infohash, "redeemed": 0, "closed": False,
+        "at": int(time.time()),
+    }  # fmt: skip
+    statement = insert(_paid).values(values | fresh)
+    db.execute(statement.on_conflict_do_update(index_elements=["channel"], set_=values))
