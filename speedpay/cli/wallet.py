@@ -172,12 +172,9 @@ def new(out: Output, ledger_url: str | None, passphrase_file: str | None) -> Non
     words = new_words()
     place = Place(settings.network, settings.ledger_url, settings.ledger_id)
     made = keystore.create(seed_from_words(words), passphrase, place)
-    # Before anything that may take long or fail: nobody can show them a second time.
-    if out.json:
-        out.event("words", {"words": words})
-    else:
-        said = "Write these words on paper. They are the wallet, and are not shown again."
-        out.result(None, f"{said}\n\n    {words}\n")
+    # Before anything that may take long or fail, and even with -q: nobody can show them again.
+    said = "Write these words on paper. They are the wallet, and are not shown again."
+    out.result({"event": "words", "words": words}, f"{said}\n\n    {words}\n")
     _open_and_report(out, settings, made, restored=False)
 
 
@@ -420,9 +417,9 @@ def send(
     if amount == ZERO:
         raise click.BadParameter("must be above 0", param_hint="AMOUNT")
     settings = load({"ledger_url": ledger_url, "passphrase_file": passphrase_file})
-    opened = unlock(out, settings)
     order = Send(account, MoneyClass(money_class), amount)
     out.confirm(f"Send {_order_text(order)}?")
+    opened = unlock(out, settings)
     with ledger_of(opened.place) as ledger:
         sent = funds_of(settings, opened, ledger).send(order)
     if sent.earlier is not None:

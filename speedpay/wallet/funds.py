@@ -20,7 +20,6 @@ from speedpay.errors import (
     BadSignature,
     LedgerFailed,
     LedgerUnreachable,
-    NotAllowed,
     NotFound,
     OverLimit,
     Refused,
@@ -43,7 +42,7 @@ from speedpay.wallet.keystore import Place
 _MAX_FILE_BYTES = 16 * 1024
 # Refusals that are checked before the ledger looks the key up, so an earlier attempt may have been
 # carried out all the same.
-_UNDECIDED = (BadSignature, NotAllowed, OverLimit, Stale, WrongLedger, WrongNetwork)
+_UNDECIDED = (BadSignature, OverLimit, Stale, WrongLedger, WrongNetwork)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +187,8 @@ class Funds:
         except (LedgerUnreachable, LedgerFailed, *_UNDECIDED) as error:
             raise PaymentUnresolved(payment, error) from error
         except (Refused, NotFound) as refusal:
+            if isinstance(refusal, NotFound) and refusal.field != "to":
+                raise PaymentUnresolved(payment, refusal) from refusal  # not about this payment
             payment = replace(payment, refusal=refusal)
         files.remove(self._unresolved)
         return payment
