@@ -5,7 +5,7 @@
 // libtorrent's bandwidth manager divides a rate limit by the upload priority (1-255) of the peer
 // classes a peer belongs to, and its choker sorts by it first. Its public interface assigns classes
 // by address and socket type only, when a connection begins. We move live peers between classes, for
-// which four private members are needed; naming them in an explicit instantiation is the one place
+// which five private members are needed; naming them in an explicit instantiation is the one place
 // where C++ does not check access. It ends when libtorrent renames or retypes one of them (a compile
 // error here), and would best be replaced by a public peer_connection_handle::set_peer_class.
 // Tried with 2.0.8 to 2.0.11.
@@ -13,10 +13,14 @@
 // Network thread only, but for Weights::create.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <string>
+#include <vector>
 
+#include <libtorrent/aux_/bandwidth_manager.hpp>
+#include <libtorrent/aux_/bandwidth_queue_entry.hpp>
 #include <libtorrent/aux_/session_impl.hpp>
 #include <libtorrent/aux_/session_interface.hpp>
 #include <libtorrent/peer_class.hpp>
@@ -63,6 +67,13 @@ struct References
 };
 template struct Thief<References, &lt::peer_class::references>;
 
+struct WaitingForBandwidth
+{
+	using pointer = std::vector<lt::aux::bw_request> lt::aux::bandwidth_manager::*;
+	friend constexpr pointer member(WaitingForBandwidth);
+};
+template struct Thief<WaitingForBandwidth, &lt::aux::bandwidth_manager::m_queue>;
+
 } // namespace stolen
 
 // libtorrent's own class number 0 is the global class, which is never one of ours.
@@ -104,7 +115,7 @@ public:
 		lt::peer_class const& last = classes[m_withheld];
 		return last.label == withheld_label
 			&& last.*member(stolen::References{}) == 1
-			&& classes[m_weighted[77]].priority[lt::peer_connection::upload_channel] == 77;
+			&& classes[m_weighted[77]].priority[upload] == 77;
 	}
 
 	// The same for a connection: an inline accessor against the exported function.
@@ -135,9 +146,38 @@ public:
 
 		if (was_in) --(pool[from].*member(stolen::References{}));
 		if (to != no_class) ++(pool[to].*member(stolen::References{}));
+
+		int priority = 1;
+		for (int i = 0; i < size; ++i)
+			priority = std::max(priority, pool[classes[i]].priority[upload]);
+		renew_request(*session.get_bandwidth_manager(upload), peer, priority
+			, was_in ? &pool[from].channel[upload] : nullptr
+			, to != no_class ? &pool[to].channel[upload] : nullptr);
 	}
 
 private:
+	static constexpr int upload = lt::peer_connection::upload_channel;
+
+	// A request for bandwidth that waits keeps the priority and the limits it was made with. One
+	// made while withheld would wait for ever: 10 bytes a second come to none in a tick of 25 ms.
+	static void renew_request(lt::aux::bandwidth_manager& manager, lt::peer_connection& peer
+		, int priority, lt::aux::bandwidth_channel* from, lt::aux::bandwidth_channel* to)
+	{
+		for (lt::aux::bw_request& request : manager.*member(stolen::WaitingForBandwidth{}))
+		{
+			if (request.peer.get() != static_cast<lt::aux::bandwidth_socket*>(&peer)) continue;
+			request.priority = priority;
+			// A list that ends at the first null, of the limits that apply; only withheld has one.
+			int kept = 0;
+			for (auto* const channel : request.channel)
+				if (channel && channel != from && channel != to) request.channel[kept++] = channel;
+			if (to && to->throttle() != 0 && kept < lt::aux::bw_request::max_bandwidth_channels)
+				request.channel[kept++] = to;
+			while (kept < lt::aux::bw_request::max_bandwidth_channels)
+				request.channel[kept++] = nullptr;
+		}
+	}
+
 	static constexpr char const* withheld_label = "speedpay withheld";
 
 	std::array<lt::peer_class_t, 256> m_weighted{};

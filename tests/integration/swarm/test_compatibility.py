@@ -1,0 +1,218 @@
+"""Clients that know nothing of us keep exchanging data with us, and libtorrent's features go on."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import libtorrent as lt
+import pytest
+
+from speedpay.swarm import events
+
+MIB = 1024 * 1024
+
+
+def exchange(lab, seeder, leecher, size=8 * MIB):
+    """The whole content goes from one to the other."""
+    torrent = lab.content(size)
+    at_seeder = seeder.add(torrent, torrent.save_dir)
+    lab.until(lambda: at_seeder.status().is_seeding and seeder.port)
+    at_leecher = leecher.add(torrent, lab.dir("leecher"))
+    at_leecher.connect_peer((seeder.address, seeder.port))
+    lab.until(lambda: at_leecher.status().is_seeding)
+    original = torrent.save_dir / torrent.description.name
+    copy = lab.folder / "leecher" / torrent.description.name
+    assert copy.read_bytes() == original.read_bytes()
+    return torrent
+
+
+def test_the_distributions_libtorrent_is_the_one_that_loads():
+    assert str(Path(lt.__file__).resolve()).startswith("/usr/lib/python3/dist-packages/")
+
+
+def test_we_seed_to_stock_libtorrent(lab):
+    seeder = lab.node()
+    exchange(lab, seeder, lab.node(stock=True))
+    assert seeder.sent_bytes() == 8 * MIB
+    assert len(seeder.of(events.PeerConnected)) == 1
+    assert seeder.of(events.PeerExtended) == []
+
+
+def test_we_download_from_stock_libtorrent(lab):
+    leecher = lab.node()
+    exchange(lab, lab.node(stock=True), leecher)
+    lab.until(lambda: leecher.received_bytes() == 8 * MIB)
+    assert leecher.of(events.BlocksReceived, asked=False) == []
+    assert leecher.of(events.PeerExtended) == []
+
+
+RC4_ONLY = {
+    "out_enc_policy": int(lt.enc_policy.pe_forced),
+    "in_enc_policy": int(lt.enc_policy.pe_forced),
+    "allowed_enc_level": int(lt.enc_level.pe_rc4),
+}
+
+
+def test_messages_and_data_pass_with_forced_rc4_encryption(lab, pair):
+    seeder, leecher, _ = pair(8 * MIB, seeder=lab.node(**RC4_ONLY), leecher=lab.node(**RC4_ONLY))
+    lab.until(lambda: leecher.torrent.get_peer_info())
+    lab.until(lambda: leecher.connection_to(seeder))
+    assert leecher.torrent.get_peer_info()[0].flags & lt.peer_info.rc4_encrypted
+    talk_and_compare(lab, seeder, leecher)
+
+
+def test_messages_and_data_pass_over_utp_alone(lab, pair):
+    utp = {"enable_outgoing_utp": True, "enable_outgoing_tcp": False, "enable_incoming_tcp": False}
+    seeder, leecher, _ = pair(8 * MIB, seeder=lab.node(**utp), leecher=lab.node(**utp))
+    lab.until(lambda: leecher.connection_to(seeder))
+    talk_and_compare(lab, seeder, leecher)
+
+
+def talk_and_compare(lab, seeder, leecher):
+    lab.until(lambda: seeder.connection_to(leecher))
+    for number in range(20):
+        leecher.extension.send(leecher.connection_to(seeder), b"%d" % number)
+    lab.until(lambda: leecher.torrent.status().is_seeding)
+    lab.until(lambda: leecher.received_bytes() == seeder.sent_bytes() == 8 * MIB)
+    lab.until(lambda: len(seeder.of(events.Message)) == 20)
+    assert leecher.received_by_counters() == seeder.sent_by_counters()
+
+
+def test_peers_find_each_other_by_ut_pex(lab):
+    torrent = lab.content(4 * MIB)
+    # The one in the middle has nothing: what the outer two exchange, they got from each other.
+    middle, holder, seeker = lab.node(), lab.node(), lab.node()
+    at_middle = middle.add(torrent, lab.dir("middle"), pex=True)
+    at_holder = holder.add(torrent, torrent.save_dir, pex=True)
+    lab.until(lambda: at_holder.status().is_seeding and middle.port)
+    at_seeker = seeker.add(torrent, lab.dir("seeker"), pex=True)
+    at_holder.connect_peer((middle.address, middle.port))
+    lab.until(lambda: middle.of(events.PeerExtended))
+    at_seeker.connect_peer((middle.address, middle.port))
+    lab.until(lambda: seeker.connection_to(holder) or holder.connection_to(seeker))
+    lab.until(lambda: at_seeker.status().is_seeding and at_middle.status().is_seeding)
+
+
+def test_a_program_without_us_in_another_process_downloads_from_us(lab):
+    torrent = lab.content(8 * MIB)
+    seeder = lab.node()
+    at_seeder = seeder.add(torrent, torrent.save_dir)
+    lab.until(lambda: at_seeder.status().is_seeding and seeder.port)
+    source = lab.folder / "content.torrent"
+    source.write_bytes(torrent.data)
+    program = f"""
+import time, libtorrent as lt
+session = lt.session({{"listen_interfaces": "127.0.0.1:0", "enable_dht": False, "enable_lsd": False,
+    "enable_upnp": False, "enable_natpmp": False}})
+parameters = lt.load_torrent_file({str(source)!r})
+parameters.save_path = {str(lab.dir("stock"))!r}
+handle = session.add_torrent(parameters)
+handle.connect_peer(({seeder.address!r}, {seeder.port}))
+while not handle.status().is_seeding:
+    session.wait_for_alert(50)
+    session.pop_alerts()
+"""
+    with subprocess.Popen([sys.executable, "-c", program]) as stock:
+        lab.until(lambda: stock.poll() is not None)
+    assert stock.returncode == 0
+    assert (lab.folder / "stock" / "content.bin").stat().st_size == 8 * MIB
+    assert seeder.sent_bytes() == 8 * MIB
+
+
+class Aria2:
+    """aria2 with one torrent, listening on a port of its own; it has no means to find peers."""
+
+    def __init__(self, lab, torrent, folder, *options):
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = probe.getsockname()[1]
+        file = lab.folder / "aria2.torrent"
+        file.write_bytes(torrent.data)
+        self.process = subprocess.Popen(
+            [
+                "aria2c", "--no-conf", "--enable-dht=false", "--bt-enable-lpd=false",
+                "--enable-peer-exchange=false", "--file-allocation=none", "--seed-ratio=0.0",
+                "--summary-interval=0", f"--listen-port={self.port}", f"--dir={folder}",
+                *options, str(file),
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "HOME": str(lab.folder)},
+        )  # fmt: skip
+
+    def listens(self):
+        assert self.process.poll() is None, "aria2 has ended"
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def close(self):
+        self.process.terminate()
+        self.process.wait(10)
+
+
+ENCRYPTED = ("--bt-require-crypto=true", "--bt-min-crypto-level=arc4")
+
+
+@pytest.mark.parametrize("options", [(), ENCRYPTED], ids=["plain", "encrypted"])
+def test_aria2_downloads_from_us(lab, options):
+    torrent = lab.content(8 * MIB)
+    seeder = lab.node()
+    at_seeder = seeder.add(torrent, torrent.save_dir)
+    lab.until(lambda: at_seeder.status().is_seeding)
+    aria2 = Aria2(lab, torrent, lab.dir("aria2"), *options)
+    try:
+        lab.until(aria2.listens)
+        at_seeder.connect_peer(("127.0.0.1", aria2.port))
+        lab.until(lambda: seeder.sent_bytes() >= 8 * MIB)
+        copy = lab.folder / "aria2" / "content.bin"
+        original = (torrent.save_dir / "content.bin").read_bytes()
+        lab.until(lambda: copy.exists() and copy.read_bytes() == original)
+    finally:
+        aria2.close()
+    assert seeder.sent_bytes() == 8 * MIB
+
+
+@pytest.mark.parametrize("options", [(), ENCRYPTED], ids=["plain", "encrypted"])
+def test_we_download_from_aria2(lab, options):
+    torrent = lab.content(8 * MIB)
+    leecher = lab.node()
+    at_leecher = leecher.add(torrent, lab.dir("leecher"))
+    aria2 = Aria2(lab, torrent, torrent.save_dir, "--check-integrity=true", *options)
+    try:
+        lab.until(aria2.listens)
+        at_leecher.connect_peer(("127.0.0.1", aria2.port))
+        lab.until(lambda: at_leecher.status().is_seeding)
+        lab.until(lambda: leecher.received_bytes() >= 8 * MIB)
+    finally:
+        aria2.close()
+    assert leecher.received_bytes() == 8 * MIB
+    assert leecher.of(events.BlocksReceived, asked=False) == []
+
+
+def test_a_withheld_aria2_stays_and_resumes(lab):
+    torrent = lab.content(24 * MIB)
+    seeder = lab.node(upload_rate_limit=4 * MIB)
+    at_seeder = seeder.add(torrent, torrent.save_dir)
+    lab.until(lambda: at_seeder.status().is_seeding and seeder.port)
+    aria2 = Aria2(lab, torrent, lab.dir("aria2"))
+    other = lab.node()
+    at_other = other.add(torrent, lab.dir("other"))
+    try:
+        lab.until(aria2.listens)
+        at_seeder.connect_peer(("127.0.0.1", aria2.port))
+        lab.until(lambda: seeder.sent_bytes() > 0)
+        connection = seeder.of(events.PeerConnected)[0].connection
+        seeder.extension.withhold(connection, True)
+        enqueued = seeder.sent_bytes(connection)
+        at_other.connect_peer((seeder.address, seeder.port))
+        lab.until(lambda: other.received_bytes() > 6 * MIB)
+        assert seeder.sent_bytes(connection) - enqueued < 640 * 1024
+        seeder.extension.withhold(connection, False)
+        resumed = seeder.sent_bytes(connection)
+        lab.until(lambda: seeder.sent_bytes(connection) > resumed + 2 * MIB, timeout_s=4)
+        assert seeder.of(events.PeerGone) == []
+    finally:
+        aria2.close()
