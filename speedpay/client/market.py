@@ -64,14 +64,15 @@ _EITHER_WAY = (Pause, Resume, StopMessage)
 
 @dataclass(slots=True)
 class Peer:
-    """One connection. ``wants``: it is interested in what we hold."""
+    """One connection. ``wants``: it is interested in what we hold; ``ask``: its newest, kept for a
+    purchase that begins later."""
 
     connection: int
     infohash: bytes
     address: str
     port: int
     conversation: Conversation
-    extended: bool = False
+    ask: Ask | None = None
     interesting: bool = False
     wants: bool = False
 
@@ -153,11 +154,10 @@ class Market:
                     Conversation(self._account.domain),
                 )  # fmt: skip
             case events.PeerExtended():
-                if peer := self.peers.get(event.connection):
-                    peer.extended = True
-                    if not peer.conversation.greeted:
-                        hello = peer.conversation.hello()
-                        self._swarm.extension.send(peer.connection, hello)
+                peer = self.peers.get(event.connection)
+                if peer and not peer.conversation.greeted:
+                    hello = peer.conversation.hello()
+                    self._swarm.extension.send(peer.connection, hello)
             case events.PeerGone():
                 self._gone(event.connection, now)
             case events.Flooded():
@@ -190,10 +190,12 @@ class Market:
         )  # fmt: skip
         purchase = Purchase(stored, buyer, buyer.explain(), {})
         self.purchases[stored.infohash] = purchase
-        now = time.monotonic()
+        now, utc = time.monotonic(), int(time.time())
         for peer in self.peers.values():
-            if peer.infohash == stored.infohash and peer.interesting:
-                self._perform(buyer.interest(peer.connection, True, now))
+            if peer.infohash == stored.infohash:
+                self._perform(buyer.interest(peer.connection, peer.interesting, now))
+                if peer.ask is not None:
+                    self._perform(self._asked(purchase, peer, peer.ask, now, utc))
         for channel, _ in channels:
             self._await_close(channel.statement.channel)
         return purchase
@@ -247,12 +249,18 @@ class Market:
         buying = isinstance(message, Ask | Quote | Ack | ErrorMessage)
         if not selling and (buying or isinstance(message, _EITHER_WAY)):
             purchase = self.purchases.get(peer.infohash)
-            if purchase is None:
-                return []
             if isinstance(message, Ask):
-                purchase.names[message.payee_key] = f"{peer.address}:{peer.port}"
-            return purchase.buyer.message(peer.connection, message, now, utc)
+                peer.ask = message
+                return self._asked(purchase, peer, message, now, utc) if purchase else []
+            return purchase.buyer.message(peer.connection, message, now, utc) if purchase else []
         return self.seller.message(peer.connection, number, message, now, utc)
+
+    def _asked(
+        self, purchase: Purchase, peer: Peer, ask: Ask, now: float, utc: int
+    ) -> list[Effect]:
+        effects = purchase.buyer.message(peer.connection, ask, now, utc)
+        purchase.names[ask.payee_key] = f"{peer.address}:{peer.port}"
+        return effects
 
     def _interest(self, event: events.InterestChanged, now: float) -> None:
         peer = self.peers.get(event.connection)
@@ -282,6 +290,7 @@ class Market:
                     if peer := self.peers.get(effect.connection):
                         self._send(peer, effect.message)
                 case Withhold():
+                    _log.debug("withhold from %d: %s", effect.connection, effect.on)
                     self._swarm.extension.withhold(effect.connection, effect.on)
                 case LockEscrow():
                     self._spawn(self._lock(self._purchase_of(effect.connection), effect))
@@ -319,6 +328,7 @@ class Market:
 
     def _send(self, peer: Peer, message: Message) -> None:
         payload = peer.conversation.send(message)
+        _log.debug("to %s:%d %s", peer.address, peer.port, message)
         self._swarm.extension.send(peer.connection, payload)
         number = peer.conversation.sent_count
         if isinstance(message, Bid):

@@ -76,12 +76,15 @@ class BlocksReceived(NamedTuple):
 
 
 class BlocksSent(NamedTuple):
-    """Blocks were put into the peer's send buffer: what it may owe, not what it has received."""
+    """Payload left for the peer (the kernel took it): what it may owe, not what it has received.
+
+    Bytes that wait in the send buffer, withheld ones for example, are not counted yet.
+    """
 
     connection: int
     byte_count: int
     asked_after: int  # messages received from the peer when its request arrived
-    message_sequence: int  # messages we had sent to it when the blocks were enqueued
+    message_sequence: int  # messages of ours ahead of these blocks in the stream
 
 
 class PiecePassed(NamedTuple):

@@ -1,6 +1,8 @@
 #include "plugin.hpp"
 
+#include <algorithm>
 #include <chrono>
+#include <deque>
 #include <future>
 #include <stdexcept>
 #include <utility>
@@ -223,8 +225,27 @@ public:
 		guarded([&] {
 			if (!m_id) return;
 			auto const request = m_wanted.take(key(block));
-			m_core->block_sent(BlocksSent{m_id, std::uint64_t(block.length)
+			m_enqueued.push_back(BlocksSent{m_id, std::uint64_t(block.length)
 				, request ? request->messages_before : m_messages_received, m_messages_sent});
+		});
+	}
+
+	// Blocks in the send buffer may still be withheld: they are reported as their bytes leave, with
+	// the counters of the moment when they took their place in the stream.
+	void sent_payload(int const bytes) override
+	{
+		guarded([&] {
+			std::uint64_t left = bytes > 0 ? std::uint64_t(bytes) : 0;
+			while (left > 0 && !m_enqueued.empty())
+			{
+				BlocksSent& oldest = m_enqueued.front();
+				BlocksSent part = oldest;
+				part.byte_count = std::min(left, oldest.byte_count);
+				m_core->block_sent(part);
+				left -= part.byte_count;
+				oldest.byte_count -= part.byte_count;
+				if (oldest.byte_count == 0) m_enqueued.pop_front();
+			}
 		});
 	}
 
@@ -334,6 +355,7 @@ private:
 	std::uint64_t m_messages_received = 0;
 	RequestLog m_asked;
 	RequestLog m_wanted;
+	std::deque<BlocksSent> m_enqueued;  // as long as libtorrent's send buffer, in blocks
 	bool m_local_interest = false;
 	bool m_remote_interest = false;
 	std::uint8_t m_weight = 0;
