@@ -124,7 +124,7 @@ def balance(connection: sa.Connection, account: bytes, now: int) -> Balance:
         .where(channels.c.payer == account, channels.c.state != ChannelState.CLOSED.value)
         .group_by(channels.c["class"])
     )
-    escrow = {name: Amount(total) for name, total in connection.execute(query).tuples()}
+    escrow = {row[0]: Amount(row[1]) for row in connection.execute(query)}
     mine = chart.user(account)
     return Balance(
         token=book.balance(connection, mine, MoneyClass.TOKEN),

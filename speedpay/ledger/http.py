@@ -112,6 +112,7 @@ class LedgerServer(uvicorn.Server):
         self._service = service
         self._socket = _listen(host, port)
         self._ready: Callable[[], None] = lambda: None
+        self.thread_name = f"ledger on {self.url}"
         front = Front(service, self.stop)
         app = Starlette(routes=[Mount("/", app=front)], lifespan=front.lifespan)
         super().__init__(
@@ -167,7 +168,7 @@ class LedgerServer(uvicorn.Server):
             with contextlib.suppress(LedgerFailed):  # the caller sees it in ``database.stopped``
                 self.run_until_stopped(ready.set)
 
-        thread = threading.Thread(target=serve, daemon=True)
+        thread = threading.Thread(target=serve, name=self.thread_name, daemon=True)
         thread.start()
         try:
             if not ready.wait(10):

@@ -62,7 +62,7 @@ def _conserved(connection: sa.Connection) -> Iterator[Broken]:
         .where(channels.c.state != ChannelState.CLOSED.value)
         .group_by(channels.c["class"])
     )
-    in_channels = dict(connection.execute(query).tuples().all())
+    in_channels = {row[0]: row[1] for row in connection.execute(query)}
     for money_class in MoneyClass:
         issued = sum(sums[money_class, role] for role in DEBIT_NORMAL)
         owned = sum(sums[money_class, role] for role in Role if role not in DEBIT_NORMAL)

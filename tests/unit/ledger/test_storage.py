@@ -1,0 +1,204 @@
+"""What is on the disk: the schema, the keys, and what happens when the disk fails."""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+import stat
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from speedpay.errors import BooksBroken, KeystoreDamaged, LedgerFailed
+from speedpay.ledger import keys, migrations
+from speedpay.ledger.keys import CERTIFICATE_S
+from speedpay.ledger.schema import metadata
+from speedpay.ledger.service import Service, Settings
+from speedpay.ledger_api import calls
+from speedpay.ledger_api.shapes import Send
+from speedpay.units import Amount
+from tests.unit.ledger.desk import CREDIT, Desk, fresh
+
+#: As words of a column's or table's name.
+FORBIDDEN = {
+    "ip", "address", "addr", "host", "infohash", "info", "hash_v2", "torrent", "file", "filename",
+    "name", "email", "mail", "user", "agent", "path",
+}  # fmt: skip
+
+
+def statements(connection: sa.Connection) -> set[str]:
+    """Every CREATE of the database with its spaces, quotes and order of constraints evened out."""
+    found = connection.exec_driver_sql(
+        "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND tbl_name <> 'alembic_version'"
+    ).scalars()
+    return {
+        "\n".join(sorted(re.sub(r"[\s\",()]+", " ", line) for line in sql.split("\n")))
+        for sql in found
+    }
+
+
+def test_the_migrations_make_exactly_the_schema() -> None:
+    made, declared = sa.create_engine("sqlite://"), sa.create_engine("sqlite://")
+    with made.begin() as by_migration, declared.begin() as by_schema:
+        migrations.upgrade(by_migration)
+        metadata.create_all(by_schema)
+        assert statements(by_migration) == statements(by_schema)
+        context = MigrationContext.configure(by_migration, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_an_interrupted_migration_has_not_happened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class PulledPlug(Exception):
+        pass
+
+    def pull(*_: object) -> None:
+        raise PulledPlug
+
+    with monkeypatch.context() as patch:
+        patch.setattr(migrations.book, "open_account", pull)
+        with pytest.raises(PulledPlug):
+            Service(tmp_path, Settings())
+    with sqlite3.connect(tmp_path / "ledger.sqlite") as connection:
+        assert connection.execute("SELECT count(*) FROM sqlite_master").fetchone() == (0,)
+    Service(tmp_path, Settings()).close()
+
+
+def test_no_column_is_for_an_address_a_content_or_a_person() -> None:
+    for table in metadata.sorted_tables:
+        for column in table.columns:
+            assert not FORBIDDEN & set(column.name.split("_")), f"{table.name}.{column.name}"
+
+
+def test_what_a_client_sends_from_leaves_no_trace(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, Settings(), address="198.51.100.77")
+    ann, ben = desk.person(), desk.person()
+    desk.ask(calls.send(ann.key, ann.account, Send(ben.account, CREDIT, Amount(5)), fresh()))
+    desk.service.close()
+    for file in tmp_path.iterdir():
+        content = file.read_bytes()
+        for trace in (b"198.51", bytes([198, 51, 100])):
+            assert trace not in content
+
+
+def test_the_database_is_opened_so_that_a_power_cut_loses_nothing(desk: Desk) -> None:
+    with desk.service.database.read() as connection:
+        found = [
+            connection.exec_driver_sql(f"PRAGMA {name}").scalar()
+            for name in ("journal_mode", "synchronous", "foreign_keys")
+        ]
+    assert found == ["wal", 2, 1]
+
+
+def test_files_of_a_ledger_are_its_owners_alone(desk: Desk) -> None:
+    for file in desk.folder.iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600, file.name
+    assert stat.S_IMODE(desk.folder.stat().st_mode) == 0o700
+
+
+def test_keys_are_made_once(tmp_path: Path) -> None:
+    first = keys.load_or_make(tmp_path, "devnet")
+    second = keys.load_or_make(tmp_path, "devnet")
+    assert first.domain == second.domain
+    assert first.response.public == second.response.public
+    assert sorted(os.listdir(tmp_path)) == ["blocks.key", "response.key", "root.key"]
+
+
+@pytest.mark.parametrize("damage", [b"", b"00", b"\xff" * 82])
+def test_a_damaged_key_file_is_refused_and_left_as_it_is(tmp_path: Path, damage: bytes) -> None:
+    keys.load_or_make(tmp_path, "devnet")
+    (tmp_path / "root.key").write_bytes(damage)
+    with pytest.raises(KeystoreDamaged) as caught:
+        keys.load_or_make(tmp_path, "devnet")
+    assert caught.value.field == "root.key"
+    assert (tmp_path / "root.key").read_bytes() == damage
+
+
+def test_every_flipped_bit_of_a_key_file_is_noticed(tmp_path: Path) -> None:
+    good = keys.load_or_make(tmp_path, "devnet")
+    path = tmp_path / "root.key"
+    content = path.read_bytes()
+    for at in range(len(content) * 8):
+        flipped = bytearray(content)
+        flipped[at // 8] ^= 1 << at % 8
+        path.write_bytes(flipped)
+        try:
+            assert keys.load_or_make(tmp_path, "devnet").domain == good.domain
+        except KeystoreDamaged:
+            continue
+
+
+def test_a_database_whose_root_key_was_lost_is_refused(tmp_path: Path) -> None:
+    Service(tmp_path, Settings()).close()
+    (tmp_path / "root.key").unlink()
+    with pytest.raises(BooksBroken, match=r"ledger\.sqlite"):
+        Service(tmp_path, Settings())
+
+
+def test_a_database_of_another_network_is_refused(tmp_path: Path) -> None:
+    Service(tmp_path, Settings()).close()
+    with pytest.raises(BooksBroken):
+        Service(tmp_path, Settings(network="mainnet"))
+
+
+def test_the_certificate_is_renewed_before_it_ends(desk: Desk) -> None:
+    first = desk.service.identity().certificate
+    desk.clock.now += CERTIFICATE_S - 29 * 86_400
+    second = desk.service.identity().certificate
+    assert second.not_after > first.not_after
+    assert second.response_key == first.response_key
+
+
+def test_on_a_full_disk_writes_fail_and_reads_go_on(desk: Desk) -> None:
+    ann, ben = desk.person(), desk.person()
+    order = Send(ben.account, CREDIT, Amount(5))
+    full = desk.service.database
+
+    def shrink(connection: sqlite3.Connection, _: object) -> None:
+        pages = connection.execute("PRAGMA page_count").fetchone()[0]
+        connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    full._engine.dispose()
+    sa.event.listen(full._engine, "connect", shrink)
+    answered = 0
+
+    def fill() -> None:
+        nonlocal answered
+        for _ in range(500):
+            desk.ask(calls.send(ann.key, ann.account, order, fresh()))
+            answered += 1
+
+    with pytest.raises(LedgerFailed, match="disk is full"):
+        fill()
+    assert desk.credit(ann) == 10_000_000 - 5 * answered
+    assert full.stopped is None
+    sa.event.remove(full._engine, "connect", shrink)
+    full._engine.dispose()
+    desk.ask(calls.send(ann.key, ann.account, order, fresh()))
+
+
+def test_after_an_error_of_the_disk_nothing_is_written_again(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann, ben = desk.person(), desk.person()
+    order = Send(ben.account, CREDIT, Amount(5))
+
+    class FailedFsync(sqlite3.OperationalError):
+        sqlite_errorname = "SQLITE_IOERR_FSYNC"
+
+    def fail(_: sa.Connection) -> None:
+        raise FailedFsync("disk I/O error")
+
+    database = desk.service.database
+    sa.event.listen(database._engine, "commit", fail)
+    with pytest.raises(LedgerFailed, match="SQLITE_IOERR_FSYNC"):
+        desk.ask(calls.send(ann.key, ann.account, order, fresh()))
+    sa.event.remove(database._engine, "commit", fail)
+    with pytest.raises(LedgerFailed, match="stopped"):
+        desk.ask(calls.send(ann.key, ann.account, order, fresh()))
+    assert desk.credit(ann) == 10_000_000
