@@ -73,8 +73,11 @@ class AlertReader:
             case lt.metadata_received_alert():
                 yield self._metadata(session, torrent)
             case lt.torrent_finished_alert():
-                # Before the check of the metadata nothing is wanted, and all of it is here.
-                if torrent.description is not None:
+                # A magnet link wants nothing before the check, and all of that is here at once: the
+                # alert of that may be read only after the check.
+                status = torrent.status()
+                if status.finished and status.wanted_bytes and not torrent.told_finished:
+                    torrent.told_finished = True
                     yield TorrentFinished(infohash)
             case lt.torrent_error_alert():
                 yield TorrentFailed(infohash, alert.error.message(), _is_full(alert.error))

@@ -47,6 +47,9 @@ def session_settings(settings: SwarmSettings) -> dict[str, Any]:
     return {
         "listen_interfaces": settings.listen,
         "outgoing_interfaces": ",".join(map(str, addresses)) if loopback else "",
+        # The port that was named or none, and a ListenFailed: another one nobody would find.
+        "max_retry_port_bind": 0,
+        "listen_system_port_fallback": False,
         "user_agent": f"speedpay/{__version__}",
         "peer_fingerprint": _fingerprint(),
         "enable_dht": settings.dht,

@@ -51,6 +51,7 @@ class Torrent:
     def __init__(self, infohash: bytes, handle: Any, name: str, ban: Callable[[str], None]) -> None:
         self.infohash = infohash
         self.description: Description | None = None  # None until the metadata is here
+        self.told_finished = False  # a TorrentFinished has been given out
         self._handle = handle
         self._name = name
         self._ban = ban

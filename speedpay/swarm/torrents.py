@@ -19,7 +19,7 @@ import libtorrent as lt
 from speedpay.errors import AlreadyExists, Malformed
 from speedpay.swarm.alerts import ALERT_MASK, AlertReader
 from speedpay.swarm.content import check_torrent_file
-from speedpay.swarm.events import Event
+from speedpay.swarm.events import Event, MetadataReceived
 from speedpay.swarm.extension import Extension
 from speedpay.swarm.settings import SwarmSettings, limit_settings, session_settings
 from speedpay.swarm.torrent import Torrent, ip_address
@@ -175,12 +175,15 @@ class Swarm:
                 pass
         except BlockingIOError:
             pass
-        # Alerts first: whatever the extension recorded before them is then found by its drain.
-        alerts = self._session.pop_alerts()
-        events: list[Event] = list(self.extension.drain())
-        for alert in alerts:
-            events.extend(self._alerts.read(self._session, alert))
-        return events
+        # Alerts are read first: whatever the extension recorded before them, its drain then finds.
+        told = [
+            event
+            for alert in self._session.pop_alerts()
+            for event in self._alerts.read(self._session, alert)
+        ]
+        first = [event for event in told if isinstance(event, MetadataReceived)]
+        rest = [event for event in told if not isinstance(event, MetadataReceived)]
+        return [*first, *self.extension.drain(), *rest]
 
     def wait(self, timeout_s: float) -> list[Event]:
         """Wait for events at most so long, then drain; for programs without an event loop."""

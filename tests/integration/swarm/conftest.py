@@ -28,7 +28,9 @@ _numbers = itertools.count(1)
 
 def _address() -> str:
     number = next(_numbers)
-    return f"127.{64 + os.getpid() % 64}.{os.getpid() // 64 % 200 + number // 250}.{number % 250 + 1}"
+    return (
+        f"127.{64 + os.getpid() % 64}.{os.getpid() // 64 % 200 + number // 250}.{number % 250 + 1}"
+    )
 
 
 class Client:
@@ -155,9 +157,7 @@ class SwarmClient(Client):
     def __init__(self, address: str, **settings: Any) -> None:
         super().__init__()
         self.address = address
-        self.swarm = Swarm(
-            SwarmSettings(listen=f"{address}:0", dht=False, lsd=False, **settings)
-        )
+        self.swarm = Swarm(SwarmSettings(listen=f"{address}:0", dht=False, lsd=False, **settings))
 
     @property
     def fds(self) -> list[int]:
@@ -238,7 +238,11 @@ def pair(lab: Lab) -> Callable[..., Any]:
     """Makes a seeder and a downloader of one torrent and connects them."""
 
     def make(
-        size: int, *, seeder: Node | None = None, leecher: Node | None = None, piece_length: int = 256 * 1024
+        size: int,
+        *,
+        seeder: Node | None = None,
+        leecher: Node | None = None,
+        piece_length: int = 256 * 1024,
     ) -> tuple[Node, Node, CreatedTorrent]:
         torrent = lab.content(size, piece_length)
         seeder = seeder or lab.node()

@@ -58,7 +58,9 @@ def test_both_ends_agree_which_blocks_lie_between_which_messages(lab, pair):
 
     assert min(sent) > 10
     by_counters = leecher.received_by_counters()
-    assert len(by_counters) > 20, "messages and data must have been interleaved for this to say much"
+    assert len(by_counters) > 20, (
+        "messages and data must have been interleaved for this to say much"
+    )
     assert seeder.sent_by_counters() == by_counters
 
 
@@ -134,8 +136,10 @@ def test_interest_is_reported_by_both_sides(lab, pair):
     seeder, leecher, _ = pair(4 * MIB)
     lab.until(lambda: len(leecher.of(events.PiecePassed)) == 16)
     lab.until(
-        lambda: seeder.of(events.InterestChanged)
-        and not seeder.of(events.InterestChanged)[-1].remote
-        and not leecher.of(events.InterestChanged)[-1].local
+        lambda: (
+            seeder.of(events.InterestChanged)
+            and not seeder.of(events.InterestChanged)[-1].remote
+            and not leecher.of(events.InterestChanged)[-1].local
+        )
     )
     assert seeder.of(events.InterestChanged)[-1].local is False

@@ -28,8 +28,10 @@ def test_messages_arrive_whole_and_in_order_in_both_directions(lab, pair):
             leecher.extension.send(to_seeder, up[number])
             seeder.extension.send(to_leecher, down[number])
         lab.until(
-            lambda start=start: len(seeder.messages(to_leecher)) == start + 10
-            and len(leecher.messages(to_seeder)) == start + 10
+            lambda start=start: (
+                len(seeder.messages(to_leecher)) == start + 10
+                and len(leecher.messages(to_seeder)) == start + 10
+            )
         )
     assert seeder.messages(to_leecher) == up
     assert leecher.messages(to_seeder) == down
