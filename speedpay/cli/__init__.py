@@ -140,6 +140,7 @@ def _run(args: list[str], out: Output) -> int:
     except click.exceptions.Exit as done:
         return done.exit_code
     except (KeyboardInterrupt, click.Abort):
+        out.interrupted()
         return _CTRL_C
     except BrokenPipeError:
         raise
@@ -160,6 +161,8 @@ def _run(args: list[str], out: Output) -> int:
         message = f"something unexpected happened: {type(error).__name__}: {error}"
         out.error("unexpected", message, "run it again with --debug and report what it shows")
         return 1
+    finally:
+        out.stop_logging()
 
 
 def _usage(error: click.UsageError, out: Output) -> int:

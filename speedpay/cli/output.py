@@ -121,6 +121,7 @@ class Output:
         self.assume_yes = False
         self.debug = False
         self._clock = clock
+        self._log_handler: logging.Handler | None = None
 
     def result(self, obj: object, text: str) -> None:
         """The result: ``obj`` as one line of JSON with ``--json``, else ``text``.
@@ -173,7 +174,14 @@ class Output:
         if not self.interactive:
             raise InvalidSetting("this needs a yes, and nobody is there to ask", hint="add -y")
         if self.ask(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
+            self.note("Nothing was done.")
             raise click.exceptions.Exit(1)
+
+    def interrupted(self) -> None:
+        """After Ctrl-C: leaves the line of the question or the bar, so that the shell's prompt
+        stands on one of its own."""
+        if _is_terminal(sys.stderr):
+            self._write(sys.stderr, "")
 
     def ask(self, question: str) -> str:
         """One line from stdin, the question on stderr. Empty at the end of the input."""
@@ -194,12 +202,19 @@ class Output:
             raise KeystoreLocked("no passphrase was given") from error
 
     def start_logging(self) -> None:
-        """``-v`` shows what speedpay does, ``--debug`` everything; on stderr."""
-        if self.verbose or self.debug:
-            handler = logging.StreamHandler(sys.stderr)
-            handler.setFormatter(_CleanFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-            logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-            logging.getLogger("speedpay").setLevel(logging.DEBUG if self.debug else logging.INFO)
+        """``-v`` shows what speedpay logs, ``--debug`` its details as well; on stderr."""
+        if (self.verbose or self.debug) and self._log_handler is None:
+            self._log_handler = _StderrHandler()
+            logger = logging.getLogger("speedpay")
+            logger.addHandler(self._log_handler)
+            logger.setLevel(logging.DEBUG if self.debug else logging.INFO)
+
+    def stop_logging(self) -> None:
+        if self._log_handler is not None:
+            logger = logging.getLogger("speedpay")
+            logger.removeHandler(self._log_handler)
+            logger.setLevel(logging.NOTSET)
+            self._log_handler = None
 
     def _write(self, stream: TextIO | None, line: str) -> None:
         if stream is not None:  # a closed descriptor: `>&-`
@@ -284,13 +299,20 @@ class Progress:
             self._live.stop()
 
 
-class _CleanFormatter(logging.Formatter):
-    converter = staticmethod(time.gmtime)
-    default_time_format = "%Y-%m-%dT%H:%M:%SZ"
-    default_msec_format = None
+class _StderrHandler(logging.Handler):
+    """Log lines with UTC times, cleaned: they quote what peers and ledgers say."""
 
-    def format(self, record: logging.LogRecord) -> str:
-        return _clean_lines(super().format(record))
+    def __init__(self) -> None:
+        super().__init__()
+        form = logging.Formatter(
+            "%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%SZ"
+        )
+        form.converter = time.gmtime
+        self.setFormatter(form)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if sys.stderr is not None:
+            sys.stderr.write(_clean_lines(self.format(record)) + "\n")
 
 
 def _is_terminal(stream: TextIO | None) -> bool:
@@ -319,7 +341,7 @@ _COMMON: Iterable[tuple[tuple[str, ...], str, str]] = (
     (("-q", "--quiet"), "quiet", "Only the result, warnings and errors."),
     (("-v", "--verbose"), "verbose", "Say on stderr what is being done."),
     (("-y", "--yes"), "assume_yes", "Answer every question with yes."),
-    (("--debug",), "debug", "Log everything; show a traceback if it fails."),
+    (("--debug",), "debug", "Log details; show a traceback if it fails."),
 )
 
 

@@ -31,6 +31,8 @@ from speedpay.errors import (
     LedgerFailed,
     LedgerUnreachable,
     NotFound,
+    OverLimit,
+    SpeedpayError,
     WrongLedger,
     WrongNetwork,
 )
@@ -235,9 +237,11 @@ def _open_and_report(out: Output, settings: Settings, opened: Unlocked, restored
             place, granted = open_account(
                 ledger, opened.keys.identity, opened.place, restored=restored
             )
-    except (LedgerUnreachable, LedgerFailed) as error:
+    except SpeedpayError as error:
+        # Whatever it was (no ledger, another ledger, too many accounts today), nothing is lost.
         out.note(f"The wallet is saved: {keystore.path}")
-        error.hint = "the wallet is saved; when the ledger runs: speedpay wallet open"
+        if not isinstance(error, OverLimit):  # the ledger's hint says how long to wait
+            error.hint = "the wallet is saved; open its account with: speedpay wallet open"
         raise
     keystore.update(opened, place)
     lines = _place_lines(place)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import io
 import json
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import click
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from speedpay import __version__, errors
 from speedpay.cli import AMOUNT, COMMANDS, PRICE, RATE, SHARE, _Row, main
@@ -202,6 +207,35 @@ def test_every_command_has_json_and_an_example(capsys: Captured, verb: list[str]
     shown = capsys.readouterr().out
     assert "--json" in shown
     assert "Examples:\n    speedpay " in shown
+
+
+_WORDS_OF_A_COMMAND_LINE = st.sampled_from(
+    ["wallet", "new", "restore", "open", "show", "balance", "history", "send", "config", "--origin",
+     "-j", "--json", "-q", "-y", "-v", "--debug", "-h", "--help", "-V", "--", "-", "00" * 16, "1", "0",
+     "-1", "1e9", "--class", "token", "--limit", "--before", "--ledger-url", "http://127.0.0.1:1",
+     "--passphrase-file", "/dev/null", "--words-file", "/nonexistent", ""]
+)  # fmt: skip
+
+
+@settings(max_examples=200)
+@given(st.lists(_WORDS_OF_A_COMMAND_LINE | st.text(max_size=8), max_size=6))
+def test_no_command_line_ends_in_a_traceback_or_an_unknown_code(arguments: list[str]) -> None:
+    """In a home without a wallet. Commands that serve or download are left to their own tests."""
+    verb = next((word for word in arguments if not word.startswith("-")), "")
+    if verb in {"get", "seed", "create", "bid", "ledger"}:
+        arguments = ["wallet", *arguments]
+    said = io.StringIO()
+    with (
+        tempfile.TemporaryDirectory() as home,
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(said),
+    ):
+        patch.setenv("SPEEDPAY_HOME", home)
+        patch.setattr(sys, "stdin", io.StringIO(""))
+        assert main(arguments) in {0, 2, 3, 8}
+        assert not os.listdir(home)
+    assert "something unexpected" not in said.getvalue()
 
 
 def _python(code: str, **options: object) -> subprocess.CompletedProcess[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import unicodedata
 
 import pytest
@@ -202,6 +203,25 @@ def test_quiet_progress_says_nothing(capsys: Captured) -> None:
         clock.now += 100
         bar.update(50, 5)
     assert capsys.readouterr() == ("", "")
+
+
+def test_logs_go_to_stderr_cleaned_and_only_when_asked_for(capsys: Captured) -> None:
+    log = logging.getLogger("speedpay.test")
+    out = Output()
+    out.start_logging()
+    log.info("unseen")
+    assert capsys.readouterr() == ("", "")
+    out.verbose = True
+    out.start_logging()
+    out.start_logging()
+    log.debug("unseen")
+    log.info("peer said %s", "\x1b[2J\u202ehello")
+    out.stop_logging()
+    log.info("unseen")
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert captured.err.endswith("Z INFO speedpay.test: peer said hello\n")
 
 
 def test_without_a_terminal_nobody_is_asked() -> None:
