@@ -23,7 +23,9 @@ import pytest
 
 from speedpay.ledger_api.client import LedgerClient
 from speedpay.signing import SigningKey
-from speedpay.wallet.keystore import Keystore
+from speedpay.wallet.funds import open_account
+from speedpay.wallet.keys import new_words, seed_from_words
+from speedpay.wallet.keystore import Keystore, Place
 
 SPEEDPAY = [sys.executable, "-c", "import sys; from speedpay.cli import main; sys.exit(main())"]
 PASSPHRASE = "correct horse battery"
@@ -137,8 +139,13 @@ def _user(home: Path, url: str) -> User:
 
 
 def _user_with_wallet(home: Path, url: str) -> User:
+    """Made without the command, and cheap to unlock: these tests are about what comes later."""
     user = _user(home, url)
-    user.ok("wallet", "new", "--json")
+    keystore = Keystore(home / "wallet")
+    place = Place("devnet", url)
+    made = keystore.create(seed_from_words(new_words()), PASSPHRASE, place, n=2**12)
+    with LedgerClient(url) as ledger:
+        keystore.update(made, open_account(ledger, made.keys.identity, place)[0])
     return user
 
 
