@@ -34,8 +34,9 @@ class Domain:
     ledger_id: bytes
 
     def __post_init__(self) -> None:
-        if not (self.network.isascii() and 1 <= len(self.network) <= _MAX_NETWORK_BYTES):
-            raise Malformed("must be 1 to 32 ASCII characters", field="network")
+        printable = all("!" <= character <= "~" for character in self.network)
+        if not (printable and 1 <= len(self.network) <= _MAX_NETWORK_BYTES):
+            raise Malformed("must be 1 to 32 printable ASCII characters", field="network")
         if len(self.ledger_id) != HASH_BYTES:
             raise Malformed("must be 32 bytes", field="ledger_id")
 

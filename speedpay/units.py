@@ -109,10 +109,12 @@ class Price:
         return self.utok_per_mib > 0
 
     def cost_floor(self, byte_count: int) -> Amount:
-        return Amount(self.utok_per_mib * byte_count // MIB)
+        """What the bytes cost, rounded down; 2^63−1 for anything above it."""
+        return Amount(min(MAX_UTOK, self.utok_per_mib * byte_count // MIB))
 
     def cost_ceil(self, byte_count: int) -> Amount:
-        return Amount(-(-self.utok_per_mib * byte_count // MIB))
+        """What the bytes cost, rounded up; 2^63−1 for anything above it."""
+        return Amount(min(MAX_UTOK, -(-self.utok_per_mib * byte_count // MIB)))
 
     @classmethod
     def from_tokens_per_gib(cls, text: str, field: str = "price") -> Price:
@@ -133,11 +135,18 @@ class Value:
 
     numerator: int = 0
 
+    def __post_init__(self) -> None:
+        if type(self.numerator) is not int:
+            raise TypeError(f"a Value holds an int, not {type(self.numerator).__name__}")
+        if self.numerator < 0:
+            raise Malformed("is below zero", field="value")
+
     def plus(self, byte_count: int, price: Price) -> Value:
         return Value(self.numerator + byte_count * price.utok_per_mib)
 
     def floor(self) -> Amount:
-        return Amount(self.numerator // MIB)
+        """Whole µtok; 2^63−1 for anything above it, which nobody can owe or pay."""
+        return Amount(min(MAX_UTOK, self.numerator // MIB))
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -15,7 +15,7 @@ from speedpay.signing import (
     check_public_key,
     verify,
 )
-from speedpay.units import Amount, MoneyClass, Share
+from speedpay.units import MAX_UTOK, Amount, MoneyClass, Share
 
 NONCE_BYTES = 16
 ACCOUNT_ID_BYTES = 16
@@ -77,8 +77,12 @@ class Statement:
             raise Malformed("is not a known class of money", field=f"{field}.class")
         if fee > 1_000_000:
             raise Malformed("is more than everything", field=f"{field}.fee")
-        if max(expiry, claim_s) >= 2**62:
+        if escrow > MAX_UTOK:
+            raise Malformed("is outside 0 … 2^63-1 µtok", field=f"{field}.escrow")
+        if expiry >= 2**62:
             raise Malformed("is out of range", field=f"{field}.expiry")
+        if claim_s >= 2**62:
+            raise Malformed("is out of range", field=f"{field}.claim_s")
         check_public_key(payer_key, f"{field}.payer_key")
         check_public_key(payee_key, f"{field}.payee_key")
         return cls(
