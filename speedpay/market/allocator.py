@@ -8,6 +8,7 @@ favour of the free pool.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -32,7 +33,7 @@ def shares(demands: Sequence[Demand], free_pool: Share) -> Mapping[int, Fraction
     """connection → its due share of the upload; they add up to one unless nobody wants anything."""
     payers = [demand for demand in demands if demand.price]
     free = [demand for demand in demands if not demand.price]
-    pool = Fraction(max(free_pool, MIN_FREE_POOL).ppm, 1_000_000)
+    pool = _pool(free_pool)
     for_free = pool if payers and free else Fraction(1 if free else 0)
     total = sum(demand.price.utok_per_mib for demand in payers)
     due = {demand.connection: for_free / len(free) for demand in free}
@@ -47,11 +48,21 @@ def weights(demands: Sequence[Demand], free_pool: Share) -> Mapping[int, int]:
     if not due:
         return {}
     top = max(due.values())
-    found = {}
-    for demand in demands:
-        exact = due[demand.connection] * MAX_WEIGHT / top
-        whole = int(exact)
-        if not demand.price and whole != exact:
-            whole += 1
-        found[demand.connection] = min(MAX_WEIGHT, max(1, whole))
+    found = {
+        demand.connection: max(1, int(due[demand.connection] * MAX_WEIGHT / top))
+        for demand in demands
+    }
+    free = [demand.connection for demand in demands if not demand.price]
+    if free and len(free) < len(demands):
+        # Payers that are owed less than the smallest weight get it all the same, and many of them
+        # would eat up the free pool: so free peers are weighed against what payers got.
+        pool = _pool(free_pool)
+        paid = sum(found.values()) - sum(found[connection] for connection in free)
+        least = math.ceil(paid * pool / (1 - pool) / len(free)) if pool < 1 else MAX_WEIGHT
+        for connection in free:
+            found[connection] = min(MAX_WEIGHT, max(found[connection], least))
     return found
+
+
+def _pool(free_pool: Share) -> Fraction:
+    return Fraction(max(free_pool, MIN_FREE_POOL).ppm, 1_000_000)

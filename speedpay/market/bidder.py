@@ -88,9 +88,9 @@ class Plan:
         """This plan with its first bid on record; from then on bids are held against it."""
         if self.first_bid is not None or self.remaining_at_plan == 0:
             return self
-        return replace(
-            self, first_bid=explain(self, ZERO, self.balance, self.remaining_at_plan).price
-        )
+        first = explain(self, ZERO, self.balance, self.remaining_at_plan).price
+        # A first bid of zero (no money yet) on record would hold every later one at zero.
+        return replace(self, first_bid=first) if first else self
 
     def replan(
         self, consumption: Share, balance: Amount, wanted_bytes: int, remaining: int

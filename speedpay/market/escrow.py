@@ -15,12 +15,13 @@ TRAFFIC_S = 60
 def first_escrow(allowance: Amount, price: Price, min_escrow: Amount, free: Amount) -> Amount:
     """What to lock for a payee that has not delivered yet; zero when it would be of no use.
 
-    ``min_escrow``: the seller's; ``free``: what the budget still allows.
+    ``min_escrow``: the seller's; ``free``: what the budget still allows. A stranger's minimum never
+    gets more than the part of an unknown payee, or one greedy ask would lock the whole budget.
     """
     unit = price.cost_ceil(UNIT_MIN_BYTES)
-    part = min(Amount(allowance.utok // FIRST_DIVISOR), price.cost_ceil(FIRST_BYTES))
-    amount = min(max(part, unit, min_escrow), free)
-    return amount if amount >= max(unit, min_escrow) else ZERO
+    most = max(Amount(allowance.utok // FIRST_DIVISOR), unit)
+    amount = min(max(min(most, price.cost_ceil(FIRST_BYTES)), min_escrow), free)
+    return amount if max(unit, min_escrow) <= amount <= most else ZERO
 
 
 def is_low(escrow: Amount, signed: Amount) -> bool:
@@ -34,5 +35,5 @@ def top_up(
     """What to add: the escrow once more, at most 60 s of traffic and what can still be wanted."""
     traffic = price.cost_ceil(max(TRAFFIC_S * rate_bytes_s, FIRST_BYTES))
     wanted = price.cost_ceil(remaining_bytes + UNIT_MIN_BYTES)
-    target = min(escrow.times(2), signed + min(traffic, wanted))
-    return target.minus_or_zero(escrow)
+    target = min(2 * escrow.utok, signed.utok + min(traffic, wanted).utok)
+    return Amount(max(0, target - escrow.utok))

@@ -70,6 +70,7 @@ class Meter:
     def __init__(self) -> None:
         self._had: dict[int, int] = {}
         self._from: dict[int, dict[int, int]] = {}
+        self._short: dict[int, int] = {}
         self._passed: set[int] = set()
         self.deliveries: dict[int, Delivery] = {}
 
@@ -79,6 +80,19 @@ class Meter:
     def restart(self, seller: int) -> None:
         """A new account for this seller (another channel); what was owed on the old one is settled."""
         self.deliveries[seller] = Delivery()
+
+    def move(self, old: int, new: int) -> None:
+        """The seller ``old`` is back as ``new``: its account goes on, its unverified bytes included.
+
+        Otherwise each reconnect would bring a fresh on-account limit. Refused bytes are counted for
+        each connection, as the seller's window is.
+        """
+        delivery = self.deliveries.pop(old, None) or Delivery()
+        delivery.refused_bytes = 0
+        self.deliveries[new] = delivery
+        for sources in self._from.values():
+            if old in sources:
+                sources[new] = sources.get(new, 0) + sources.pop(old)
 
     def received(
         self, seller: int, piece: int, start: int, byte_count: int, asked: bool, price: Price
@@ -90,8 +104,10 @@ class Meter:
         """
         delivery = self.delivery(seller)
         if not asked or piece in self._passed:
-            delivery.refused_bytes += byte_count
+            delivery.refused_bytes += byte_count if price else 0
             return 0
+        if byte_count % BLOCK_BYTES:
+            self._short[piece] = start + byte_count
         first, count = start // BLOCK_BYTES, -(-byte_count // BLOCK_BYTES)
         mask = ((1 << count) - 1) << first
         had = self._had.get(piece, 0)
@@ -99,7 +115,7 @@ class Meter:
         self._had[piece] = had | mask
         # Only the last block of a torrent is short, and it counts as whole blocks do unless refused.
         new_bytes = byte_count if new_blocks == count else min(byte_count, new_blocks * BLOCK_BYTES)
-        delivery.refused_bytes += byte_count - new_bytes
+        delivery.refused_bytes += byte_count - new_bytes if price else 0
         if new_bytes:
             sources = self._from.setdefault(piece, {})
             sources[seller] = sources.get(seller, 0) + new_bytes
@@ -112,7 +128,9 @@ class Meter:
         self._passed.add(piece)
         self._had.pop(piece, None)
         for seller in self._from.pop(piece, {}):
-            delivery = self.delivery(seller)
+            delivery = self.deliveries.get(seller)
+            if delivery is None:
+                continue  # gone, and its channel is closed
             kept: deque[_Run] = deque()
             for run in delivery.unverified:
                 if run.piece != piece:
@@ -122,16 +140,21 @@ class Meter:
                 delivery.verified_value = delivery.verified_value.plus(run.byte_count, run.price)
             delivery.unverified = kept
 
-    def failed(self, piece: int) -> int | None:
+    def failed(self, piece: int, piece_bytes: int) -> int | None:
         """The piece's hash is wrong: nothing of it is owed. Returns its sender if it was only one.
 
-        A piece of several senders blames nobody: an honest one may be among them.
+        A piece of several senders blames nobody: an honest one may be among them. Nor does a piece
+        of which a part was here before, from an earlier run: ``piece_bytes`` is the torrent's piece
+        length, and a short block shows where its last piece ends.
         """
         self._had.pop(piece, None)
+        whole = self._short.pop(piece, piece_bytes)
         sources = self._from.pop(piece, {})
         for seller in sources:
-            delivery = self.delivery(seller)
+            delivery = self.deliveries.get(seller)
+            if delivery is None:
+                continue
             bad = [run for run in delivery.unverified if run.piece == piece]
             delivery.refused_bytes += sum(run.byte_count for run in bad)
             delivery.unverified = deque(r for r in delivery.unverified if r.piece != piece)
-        return next(iter(sources)) if len(sources) == 1 else None
+        return next((s for s, sent in sources.items() if sent >= whole), None)

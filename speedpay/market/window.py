@@ -56,7 +56,9 @@ class Window:
         return min(self.size_bytes, escrow_left.bytes_at_floor(price))
 
     def is_full(self, price: Price, escrow_left: Amount) -> bool:
-        return self.exposure(price) >= self.limit_bytes(price, escrow_left) * price.utok_per_mib
+        """Nothing can be paid of less than one µtok: at the lowest prices the window is that."""
+        limit = self.limit_bytes(price, escrow_left) * price.utok_per_mib
+        return not escrow_left or self.exposure(price) >= max(limit, MIB)
 
     def served(self, byte_count: int, price: Price) -> Window:
         return replace(
@@ -67,7 +69,7 @@ class Window:
         """A voucher raised the total by ``amount``. ``refused_bytes`` is the buyer's own running count."""
         in_window = self.paid_in_window + amount
         size = self.size_bytes
-        if in_window >= price.cost_floor(size):
+        if in_window.utok >= price.utok_per_mib * size // MIB:
             size, in_window = min(2 * size, WINDOW_MAX_BYTES), ZERO
         refused = max(self.refused_bytes, refused_bytes)
         return replace(
