@@ -7,7 +7,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from speedpay.errors import NotFound
+from speedpay.errors import BooksBroken, NotFound
 from speedpay.ledger import book, chart, invariants
 from speedpay.ledger.database import Database
 from speedpay.ledger.schema import accounts, channels, transfers
@@ -51,7 +51,10 @@ class Findings:
 
 
 def examine(path: Path) -> Findings:
-    """One consistent view of the database, which others may be writing to. Raises NotFound."""
+    """One consistent view of the database, which others may be writing to.
+
+    Raises NotFound; BooksBroken when it is no ledger's database at all.
+    """
     if not path.exists():
         raise NotFound("there is no ledger here", field=str(path), hint="name it with --data")
     database = Database(path)
@@ -72,5 +75,7 @@ def examine(path: Path) -> Findings:
                 invariants.every(connection), book.head(connection), issued,
                 count(accounts), count(channels), count(transfers),
             )  # fmt: skip
+    except sa.exc.SQLAlchemyError as error:
+        raise BooksBroken("is not the database of a ledger", field=path.name) from error
     finally:
         database.close()

@@ -1,4 +1,4 @@
-"""The ledger on a socket: starlette and uvicorn as a thin shell around ``routes.answer``.
+"""The ledger on a socket: starlette and uvicorn as a thin shell around ``answering.answer``.
 
 No access log and no forwarded addresses: who asked is known for the length of one request.
 """
@@ -23,9 +23,10 @@ from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
 from speedpay.errors import InvalidSetting, LedgerFailed, SpeedpayError
+from speedpay.ledger.answering import answer
+from speedpay.ledger.asked import Request
 from speedpay.ledger.connection import MAX_CONNECTIONS, DeadlineProtocol
 from speedpay.ledger.expiry import BEAT_S
-from speedpay.ledger.routes import Request, answer
 from speedpay.ledger.service import Service
 from speedpay.ledger_api.shapes import MAX_REQUEST_BYTES
 

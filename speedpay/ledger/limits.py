@@ -33,21 +33,33 @@ class Buckets:
         self._lock = threading.Lock()
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
-    def take(self, who: str, field: str) -> None:
+    def take(self, who: str, field: str, cost: float = 1.0) -> None:
         """Raises OverLimit when ``who`` has asked too often."""
         now = self._clock()
         with self._lock:
             left, since = self._left.pop(who, (self._rate.burst, now))
             left = min(self._rate.burst, left + (now - since) * self._rate.per_second)
-            self._left[who] = (max(0.0, left - 1.0) if left >= 1.0 else left, now)
+            self._left[who] = (left - cost if left >= cost else left, now)
             if len(self._left) > _MAX_BUCKETS:
                 self._left.popitem(last=False)
-        if left < 1.0:
+        if left < cost:
             raise OverLimit("asks too often", field=field, hint="wait a second, then ask again")
 
 
 def is_loopback(address: str) -> bool:
+    return _parsed(address).is_loopback
+
+
+def bucket(address: str) -> str:
+    """Who counts as one: an address of IPv4, a /64 of IPv6 (any host has all of one)."""
+    parsed = _parsed(address)
+    if isinstance(parsed, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return str(parsed)
+
+
+def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     parsed = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped:
-        parsed = parsed.ipv4_mapped
-    return parsed.is_loopback
+        return parsed.ipv4_mapped
+    return parsed

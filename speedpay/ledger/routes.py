@@ -1,147 +1,23 @@
-"""What can be asked over HTTP, from the bytes of a request to the bytes of its signed answer.
-
-Shape is judged first, then who signed, then the money; a refusal has changed nothing. Whatever a
-stranger sends is answered with a status below 500; 503 says that the ledger itself is in trouble.
-"""
+"""What can be asked of the ledger: one function a path, and the table of them at the end."""
 
 from __future__ import annotations
 
-import logging
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from urllib.parse import parse_qsl
 
 from speedpay.channel.voucher import SignedStatement, Statement
-from speedpay.errors import LedgerFailed, Malformed, NotAllowed, NotFound, SpeedpayError
+from speedpay.errors import Malformed, NotAllowed, SpeedpayError
 from speedpay.ledger import accounts, book, channels, redemption
+from speedpay.ledger.asked import Asked
 from speedpay.ledger.service import Service
 from speedpay.ledger_api import answers, shapes, strict
 from speedpay.ledger_api.answers import ChannelView, Outcome
-from speedpay.ledger_api.refusals import error_to_json
-from speedpay.ledger_api.signed import (
-    ACCOUNT_HEADER,
-    IDEMPOTENCY_KEY_BYTES,
-    KEY_HEADER,
-    SIGNATURE_HEADER,
-    TIME_HEADER,
-    Head,
-    header_bytes,
-    sign_answer,
-)
 from speedpay.signing import PUBLIC_KEY_BYTES
 from speedpay.units import MAX_UTOK
 
-_log = logging.getLogger("speedpay.ledger")
-
-#: code → HTTP status. What is not here is a Refused of another kind: 422.
-STATUS: dict[str, int] = {
-    "balance_too_small": 402,
-    "not_allowed": 403,
-    "bad_signature": 401,
-    "stale": 401,
-    "not_found": 404,
-    "channel_unknown": 404,
-    "not_increasing": 409,
-    "channel_closed": 409,
-    "already_exists": 409,
-    "out_of_order": 409,
-    "over_limit": 429,
-    "ledger_failed": 503,
-    "books_broken": 503,
-    "disk_full": 503,
-}
-OTHER_REFUSAL = 422
-BODY_TOO_LARGE = 413
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """``headers``: lowercase names. ``body`` None: it was too large or too slow to be read."""
-
-    method: str
-    target: str
-    headers: Mapping[str, str]
-    body: bytes | None
-    address: str
-
-    def head(self) -> Head:
-        get = self.headers.get
-        return Head(
-            self.method, self.target, get(ACCOUNT_HEADER, ""), get(TIME_HEADER, ""),
-            get(KEY_HEADER, ""), get(SIGNATURE_HEADER, ""),
-        )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    status: int
-    body: bytes
-    headers: dict[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A request on its way: ``parts`` are what its path names, ``query`` its parameters."""
-
-    service: Service
-    head: Head
-    body: bytes
-    address: str
-    parts: tuple[str, ...]
-    query: str
-
-    def json(self) -> object:
-        return strict.parse(self.body)
-
-    def owner(self) -> bytes:
-        return self.service.owner(self.head, self.body, self.address)
-
-    def once(self, account: bytes) -> book.Once:
-        key = header_bytes(self.head.key, IDEMPOTENCY_KEY_BYTES, KEY_HEADER)
-        return book.Once(account, key, self.head.request_hash(self.body))
-
-    def part(self) -> bytes:
-        return bytes.fromhex(self.parts[0])
-
-
-def answer(service: Service, request: Request) -> Reply:
-    """Never raises: an error is an answer too, and is signed like any other."""
-    head, body = request.head(), request.body or b""
-    try:
-        status, text = 200, _find(service, request, head)
-    except SpeedpayError as error:
-        status = STATUS.get(error.code, OTHER_REFUSAL)
-        if request.body is None:
-            status = BODY_TOO_LARGE
-        text = strict.dump({"error": error_to_json(error)})
-    except Exception:
-        # The boundary: our own mistake must not look like a refusal, nor end the process.
-        _log.exception("%s could not be answered", request.method)
-        status = STATUS[LedgerFailed.code]
-        failed = LedgerFailed("the ledger made a mistake; nothing has changed")
-        text = strict.dump({"error": error_to_json(failed)})
-    signed = sign_answer(service.keys.response, service.domain, head, body, status, text)
-    return Reply(status, text, {"content-type": "application/json"} | signed)
-
-
-def _find(service: Service, request: Request, head: Head) -> bytes:
-    if request.body is None:
-        raise Malformed(f"must be at most {shapes.MAX_REQUEST_BYTES} bytes", field="body")
-    service.bound_address(request.address)
-    path, _, query = request.target.partition("?")
-    known_path = False
-    for method, pattern, handler in ROUTES:
-        found = pattern.fullmatch(path)
-        if not found:
-            continue
-        known_path = True
-        if method == request.method:
-            asked = Asked(service, head, request.body, request.address, found.groups(), query)
-            return handler(asked)
-    if known_path:
-        raise NotFound("this path does not know that method", field="method")
-    raise NotFound("there is no such path", field="path")
+#: Judging this many redemptions costs as much as answering one other request.
+_ITEMS_PER_REQUEST = 10
 
 
 def _identify(asked: Asked) -> bytes:
@@ -269,6 +145,7 @@ def _channel(asked: Asked) -> bytes:
 def _redeem(asked: Asked) -> bytes:
     """Not atomic: each item has its own outcome. Signatures are judged outside the lock."""
     service, items = asked.service, shapes.redemptions_from_json(asked.json())
+    service.bound_address(asked.address, cost=len(items) // _ITEMS_PER_REQUEST)
     outcomes: list[Outcome] = []
     sound: list[tuple[int, shapes.Redemption]] = []
 

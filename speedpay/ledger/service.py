@@ -16,7 +16,7 @@ from speedpay.ledger import accounts, book, expiry, invariants, migrations
 from speedpay.ledger.channels import CLAIM_S
 from speedpay.ledger.database import Database
 from speedpay.ledger.keys import RENEW_S, LedgerKeys, load_or_make
-from speedpay.ledger.limits import PER_ACCOUNT, PER_ADDRESS, Buckets, is_loopback
+from speedpay.ledger.limits import PER_ACCOUNT, PER_ADDRESS, Buckets, bucket, is_loopback
 from speedpay.ledger_api.answers import LedgerIdentity
 from speedpay.ledger_api.signed import (
     ACCOUNT_BYTES,
@@ -92,10 +92,10 @@ class Service:
             self.settings.welcome, block, self.settings.openings_per_block_and_day
         )
 
-    def bound_address(self, address: str) -> None:
-        """Raises OverLimit."""
+    def bound_address(self, address: str, cost: float = 1.0) -> None:
+        """Raises OverLimit. ``cost``: in ordinary requests."""
         if not (self.settings.unlimited_loopback and is_loopback(address)):
-            self._addresses.take(address, "address")
+            self._addresses.take(bucket(address), "address", cost)
 
     def owner(self, head: Head, body: bytes, address: str) -> bytes:
         """The account that signed this request. Raises Stale, NotFound, BadSignature, OverLimit."""

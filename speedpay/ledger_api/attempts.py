@@ -61,9 +61,15 @@ class Session:
 
     def carry(self, call: Call[T]) -> Attempts[T]:
         """One call, repeated while no confirmed answer has come, at most ``attempts`` times."""
+        return self._repeated(lambda: self._once(call))
+
+    def identify(self) -> Attempts[LedgerIdentity]:
+        return self._repeated(self._identify)
+
+    def _repeated(self, once: Callable[[], Attempts[T]]) -> Attempts[T]:
         for attempt in range(1, self.attempts + 1):
             try:
-                return (yield from self._once(call))
+                return (yield from once())
             except (LedgerUnreachable, LedgerFailed) as error:
                 # A field names what is wrong with an answer: not a matter of waiting.
                 if attempt == self.attempts or error.field is not None:
@@ -71,7 +77,7 @@ class Session:
             yield Wait(_FIRST_WAIT_S * 2.0 ** (attempt - 1) * random.uniform(0.5, 1.5))
         raise LedgerUnreachable("was not asked")
 
-    def identify(self) -> Attempts[LedgerIdentity]:
+    def _identify(self) -> Attempts[LedgerIdentity]:
         """Fetch and check the certificate; the answer must be signed by what it certifies."""
         call = calls.identify()
         head = Head(call.method, call.target)
@@ -97,14 +103,14 @@ class Session:
         return found
 
     def _once(self, call: Call[T]) -> Attempts[T]:
-        known = self.identity or (yield from self.identify())
+        known = self.identity or (yield from self._identify())
         domain = Domain(known.network, known.ledger_id)
         head = call.head(domain, int(self.clock()))
         answer = yield from _exchange(call, head)
         if answer.status == 503 and not answer.signature:
             raise LedgerUnreachable("the ledger's front door is overrun")  # before our code ran
         if answer.key_id != key_id(known.certificate.response_key):
-            known = yield from self.identify()  # it may have a new response key since we asked
+            known = yield from self._identify()  # it may have a new response key since we asked
         check_answer(known.certificate, domain, head, call.body, answer)
         return _read(call, answer)
 

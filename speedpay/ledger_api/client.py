@@ -279,19 +279,14 @@ def _request(step: Exchange) -> dict[str, Any]:
     headers = step.head.headers()
     if step.body:
         headers["content-type"] = "application/json"
-    return {
-        "method": step.head.method, "url": step.head.target, "content": step.body,
-        "headers": headers,
-    }  # fmt: skip
+    head = step.head
+    return {"method": head.method, "url": head.target, "content": step.body, "headers": headers}
 
 
 def _answer(response: httpx.Response, body: bytes) -> Answer:
-    return Answer(
-        response.status_code,
-        body,
-        response.headers.get(ANSWER_SIGNATURE_HEADER, ""),
-        response.headers.get(ANSWER_KEY_ID_HEADER, ""),
-    )
+    header = response.headers.get
+    signature, key_id = header(ANSWER_SIGNATURE_HEADER, ""), header(ANSWER_KEY_ID_HEADER, "")
+    return Answer(response.status_code, body, signature, key_id)
 
 
 def _too_large() -> LedgerUnreachable:

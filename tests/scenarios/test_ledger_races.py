@@ -16,9 +16,10 @@ import pytest
 
 from speedpay.errors import BalanceTooSmall, ChannelClosed, LedgerFailed, SpeedpayError
 from speedpay.ledger import book, channels, chart
+from speedpay.ledger.answering import answer
+from speedpay.ledger.asked import Request
 from speedpay.ledger.chart import Kind
 from speedpay.ledger.http import LedgerServer
-from speedpay.ledger.routes import Request, answer
 from speedpay.ledger.schema import channels as table
 from speedpay.ledger.service import Service, Settings
 from speedpay.ledger_api import calls, strict

@@ -20,7 +20,8 @@ import sqlalchemy as sa
 from speedpay.channel.voucher import Assignment, Statement, Voucher
 from speedpay.errors import SpeedpayError
 from speedpay.ledger import invariants
-from speedpay.ledger.routes import Reply, Request, answer
+from speedpay.ledger.answering import answer
+from speedpay.ledger.asked import Reply, Request
 from speedpay.ledger.schema import metadata
 from speedpay.ledger.service import Service, Settings
 from speedpay.ledger_api import calls

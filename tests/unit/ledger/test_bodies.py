@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import sqlalchemy as sa
 
-from speedpay.ledger.routes import STATUS
+from speedpay.ledger.answering import STATUS
 from tests.unit.ledger.desk import Desk, Person, fresh
 
 NOT_AMOUNTS = {

@@ -65,6 +65,9 @@ def named(found: list[str], *parts: str) -> bool:
         ("amount", -5),
         ("amount", 1.5),
         ("kind", "gift"),
+        ("debit", "nobody"),
+        ("debit", b"\xff"),
+        ("reference", "text"),
     ],
 )
 def test_an_edited_transfer_is_named(desk: Desk, line: Line, column: str, value: object) -> None:
@@ -98,6 +101,35 @@ def test_two_edits_that_cancel_out_are_named_both(desk: Desk, line: Line) -> Non
 def test_an_edited_channel_is_named(desk: Desk, line: Line, change: str) -> None:
     found = edit(desk, f"UPDATE channels SET {change} WHERE id = ?", line.id)
     assert named(found, f"channel {line.id.hex()}")
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("account", "nobody"),
+        ("account", b"\x00\xff"),
+        ("account", "user:xyz"),
+        ("class", "gold"),
+        ("balance", "many"),
+        ("balance", 0.5),
+        ("balance", -1),
+    ],
+)
+def test_nonsense_in_a_balance_is_named_and_does_not_stop_the_examination(
+    desk: Desk, line: Line, column: str, value: object
+) -> None:
+    change = f"UPDATE balances SET {column} = ? WHERE account = 'escrow' AND class = 'credit'"
+    found = edit(desk, change, value)
+    assert named(found, "I2", "balances")
+    assert named(found, "I6", "balances")
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("state", "ajar"), ("class", 7), ("paid", "all"), ("paid", b"1")]
+)
+def test_nonsense_in_a_channel_is_named(desk: Desk, line: Line, column: str, value: object) -> None:
+    found = edit(desk, f"UPDATE channels SET {column} = ? WHERE id = ?", value, line.id)
+    assert named(found, "I2", f"channel {line.id.hex()}")
 
 
 def test_a_reopened_channel_is_noticed(desk: Desk, line: Line) -> None:
@@ -161,3 +193,10 @@ def test_fsck_says_what_it_found_and_exits_with_1_only_when_something_is_wrong(
 def test_fsck_of_nothing_is_not_found(tmp_path: Path) -> None:
     result = CliRunner().invoke(command, ["fsck", "--data", str(tmp_path)])
     assert isinstance(result.exception, NotFound)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a database, but long enough to be looked at" * 40])
+def test_fsck_of_something_else_says_so(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "ledger.sqlite").write_bytes(content)
+    result = CliRunner().invoke(command, ["fsck", "--data", str(tmp_path)])
+    assert isinstance(result.exception, BooksBroken | LedgerFailed)

@@ -165,7 +165,12 @@ def test_only_so_many_connections_are_kept(url: str, monkeypatch: pytest.MonkeyP
 def test_a_forwarded_address_is_not_believed(url: str, desk: Desk) -> None:
     seen: list[str] = []
     asked = desk.service.bound_address
-    desk.service.bound_address = lambda address: (seen.append(address), asked(address))[1]  # type: ignore[method-assign,func-returns-value]
+
+    def note(address: str, cost: float = 1.0) -> None:
+        seen.append(address)
+        asked(address, cost)
+
+    desk.service.bound_address = note  # type: ignore[method-assign]
     with plug(url) as sock:
         sock.sendall(
             b"GET /v1/ledger HTTP/1.1\r\nhost: x\r\nx-forwarded-for: 203.0.113.9\r\n"
