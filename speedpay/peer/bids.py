@@ -20,8 +20,10 @@ def price_in_force(bids: Bids, asked_after: int) -> Price:
     """The price of a block requested after that many of the buyer's messages: the newest bid before
     it; for a request older than every bid, the oldest one. Zero without any bid.
 
-    Requests are answered in order, so bids that this one is past are forgotten.
+    It changes nothing: disks answer requests out of order, and one side may not look at blocks that
+    the other one does.
     """
-    while len(bids) > 1 and bids[1][0] <= asked_after:
-        del bids[0]
+    for number, price in reversed(bids):
+        if number <= asked_after:
+            return price
     return bids[0][1] if bids else NO_PRICE

@@ -7,12 +7,13 @@ effects to perform, in order. What is decided here is decided by ``market/bidder
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 from speedpay.channel.life import State, Step, follow
 from speedpay.channel.payer import Budget, PayerChannel
 from speedpay.channel.voucher import SignedStatement, Voucher
-from speedpay.errors import OutOfOrder, Stale, WrongChannel
+from speedpay.errors import ChannelClosed, OutOfOrder, OverLimit, Stale, WrongChannel
 from speedpay.market.bidder import Bidding, Explanation, Plan, explain
 from speedpay.market.escrow import first_escrow, is_low, top_up
 from speedpay.market.metering import UNIT_MIN_BYTES, UNIT_S, Meter, on_account_limit, unit_bytes
@@ -49,6 +50,15 @@ MAX_PAID_CHANNELS = 8
 BID_VALID_S = 180
 RENEW_BID_S = 120.0
 RETRY_S = 10.0
+#: A seller that does not acknowledge a channel this long after it was shown is left alone.
+CONFIRM_S = 30.0
+#: How long a starved sale waits for the refund of a stopped one before it takes back the next.
+REFUND_S = 10.0
+#: A seller that was stopped for its slowness may sell again after this.
+REST_S = 60.0
+#: A channel is replaced this long before its expiry: sellers refuse vouchers 300 s before.
+ROLL_S = 600
+_MAX_PAST = 8
 _BUSY = (State.OPENING, State.ACTIVE, State.PAUSED)
 
 
@@ -81,11 +91,17 @@ class Buyer:
         self._said: set[str] = set()
         self._delivered: dict[bytes, int] = {}
         self._settled: dict[bytes, Amount] = {}
-        #: Channels open at the ledger, by payee key, whether their peer is connected or not.
+        #: Channels open at the ledger, by id, whether their peer is connected or not.
         self._open: dict[bytes, tuple[PayerChannel, SigningKey]] = {}
+        #: Requests to the ledger, by connection: (payee key or channel id, amount).
+        self._pending: dict[int, tuple[bytes, Amount]] = {}
+        #: By channel id: (connection it was last used on, ``base`` there); its account goes on.
+        self._left_on: dict[bytes, tuple[int, Amount]] = {}
+        self._utc_ahead: float | None = None
+        self._piece_bytes = piece_bytes
         self.budget = Budget(plan.allowance, settled)
         for channel, key in channels:
-            self._open[channel.statement.payee_key] = channel, key
+            self._open[channel.statement.channel] = channel, key
             self.budget = self.budget.carry(channel.statement.escrow)
 
     @property
@@ -110,7 +126,8 @@ class Buyer:
     def payees(self) -> list[tuple[bytes, Amount, int]]:
         """(payee key, signed in total, bytes billed) of everyone who was paid by this object."""
         signed = dict(self._settled)
-        for key, (channel, _) in self._open.items():
+        for channel, _ in self._open.values():
+            key = channel.statement.payee_key
             signed[key] = signed.get(key, ZERO) + channel.signed
         return [(key, paid, self._delivered.get(key, 0)) for key, paid in signed.items() if paid]
 
@@ -128,6 +145,7 @@ class Buyer:
     def message(self, connection: int, message: Message, now: float, utc: int) -> list[Effect]:
         """A seller's message. Raises Refused, nothing changed, when it breaks a rule."""
         sale = self.sales.setdefault(connection, Sale(connection))
+        self._utc_ahead = utc - now
         if isinstance(message, Ask):
             return self._asked(sale, message, now, utc)
         if isinstance(message, Quote):
@@ -166,49 +184,74 @@ class Buyer:
 
     def piece_failed(self, piece: int) -> list[Effect]:
         """Nothing of it is owed; a sender who sent all of it is stopped, unpaid, and banned."""
-        culprit = self.meter.failed(piece)
+        culprit = self.meter.failed(piece, self._piece_bytes)
         if culprit is None:
             return []
         sale = self.sales.get(culprit)
-        effects = self._stop(sale, pay=False) if sale else []
+        effects = self._stop(sale, sale.paid_at, pay=False) if sale else []
         return [*effects, Ban(culprit, f"sent all of piece {piece}, which fails its hash")]
 
     def gone(self, connection: int) -> list[Effect]:
-        """The connection ended. Its channel stays open for a reconnect, or until the payee closes it."""
+        """The connection ended. Its channel stays open for a reconnect, or until the payee closes it.
+
+        What is due by now is signed: it is shown when the peer comes back, or given to the ledger.
+        """
         sale = self.sales.pop(connection, None)
-        self.meter.deliveries.pop(connection, None)
         if sale is None or sale.channel is None:
+            self.meter.deliveries.pop(connection, None)
             return []
-        return [AwaitClose(sale.channel.statement.channel)]
+        paid = self._pay(sale, sale.paid_at, last=True)
+        identity = sale.channel.statement.channel
+        self._left_on[identity] = connection, sale.base
+        saved = [effect for effect in paid if isinstance(effect, SavePayer)]
+        return [*saved, AwaitClose(identity)]
 
     # --- what the ledger answers -----------------------------------------------------------------
 
     def locked(self, connection: int, opened: SignedStatement, key: SigningKey) -> list[Effect]:
         """The ledger has locked the escrow that ``LockEscrow`` asked for."""
         channel = PayerChannel(opened)
-        self._open[channel.statement.payee_key] = channel, key
+        _, asked = self._pending.pop(connection, (b"", ZERO))
+        self.budget = self.budget.unlock(asked).carry(channel.statement.escrow)
+        self._open[channel.statement.channel] = channel, key
         effects: list[Effect] = [SavePayer(channel)]
         sale = self.sales.get(connection)
         if sale is None:
             return [*effects, AwaitClose(channel.statement.channel)]
         sale.waiting = False
-        sale.channel, sale.key, sale.base = channel, key, ZERO
+        self.meter.restart(connection)
+        sale.channel, sale.key, sale.base, sale.reported = channel, key, ZERO, 0
         effects.append(self._show(sale, channel))
         if sale.state is not State.OPENING:  # stopped meanwhile: only the payee can give it back
             effects += self._farewell(sale, channel)
         return effects
 
     def topped_up(self, connection: int, opened: SignedStatement) -> list[Effect]:
-        known, key = self._open.get(opened.statement.payee_key, (None, None))
-        if known is None or key is None:
-            return []  # closed by its payee while the ledger added to it
+        """The ledger has added what ``AddEscrow`` asked for. The peer may have come back meanwhile, as
+        another connection."""
+        identity = opened.statement.channel
+        _, amount = self._pending.pop(connection, (identity, ZERO))
+        asker = self.sales.get(connection)
+        if asker is not None:
+            asker.waiting = False
+        known, key = self._open.get(identity, (None, None))
+        if known is None or key is None:  # closed by its payee meanwhile, which refunds this too
+            self.budget = self.budget.unlock(amount)
+            return []
+        if opened.statement.escrow <= known.statement.escrow:  # overtaken by a later answer
+            self.budget = self.budget.unlock(amount)
+            return []
         channel = known.topped_up(opened)
-        self._open[opened.statement.payee_key] = channel, key
+        # As much as it really grew by: an order of an earlier run may have been filled with it.
+        grown = channel.statement.escrow - known.statement.escrow
+        self.budget = self.budget.unlock(amount).carry(grown)
+        self._open[identity] = channel, key
         effects: list[Effect] = [SavePayer(channel)]
-        sale = self.sales.get(connection)
-        if sale is not None and sale.channel is not None:
-            sale.waiting, sale.channel = False, channel
-            effects.append(Send(connection, TopUp(opened.statement, opened.signature)))
+        sale = self._sale_of(identity)
+        if sale is not None:
+            sale.channel = channel
+            if sale.state in _BUSY:
+                effects.append(Send(sale.connection, TopUp(opened.statement, opened.signature)))
         return effects
 
     def lock_refused(
@@ -216,11 +259,14 @@ class Buyer:
     ) -> list[Effect]:
         """The ledger definitely refused to lock ``amount`` (for a new channel, or a top-up)."""
         self.budget = self.budget.unlock(amount)
+        self._pending.pop(connection, None)
         sale = self.sales.get(connection)
         if sale is not None:
             sale.waiting, sale.retry_at = False, now + RETRY_S
             if sale.state is State.OPENING:
                 sale.state = follow(sale.state, Step.REFUSE)
+            elif sale.state is State.STOPPED and sale.channel is None:
+                sale.state = follow(sale.state, Step.SETTLE)
         return self._note(f"the ledger would not lock more escrow: {reason}")
 
     def closed(self, identity: bytes, paid: Amount) -> None:
@@ -229,18 +275,23 @@ class Buyer:
         if channel is None:
             return
         payee_key = channel.statement.payee_key
-        del self._open[payee_key]
+        del self._open[identity]
+        if identity in self._left_on:
+            self.meter.deliveries.pop(self._left_on.pop(identity)[0], None)
         self.budget = self.budget.settle(channel.statement.escrow, paid)
         self._settled[payee_key] = self._settled.get(payee_key, ZERO) + paid
-        for sale in self.sales.values():
-            if sale.channel and sale.channel.statement.channel == identity:
-                stopped = State.STOPPED if sale.state in _BUSY else sale.state
-                sale.state = follow(stopped, Step.SETTLE)
-                sale.channel, sale.key, sale.billing, sale.quoted = None, None, False, False
+        sale = self._sale_of(identity)
+        if sale is not None:
+            stopped = State.STOPPED if sale.state in _BUSY else sale.state
+            sale.state = follow(stopped, Step.SETTLE)
+            sale.channel, sale.key, sale.billing, sale.quoted = None, None, False, False
+            sale.asked_pause, sale.bid_at = False, -math.inf  # the next bid need not wait
+            self._bury(sale, identity)
 
     def channel(self, identity: bytes) -> PayerChannel | None:
         """Our open channel with this id."""
-        return next((c for c, _ in self._open.values() if c.statement.channel == identity), None)
+        known = self._open.get(identity)
+        return known[0] if known else None
 
     # --- what time and the user do ---------------------------------------------------------------
 
@@ -256,12 +307,14 @@ class Buyer:
         effects += self._open_more(now)
         for sale in sales:
             effects += self._pay(sale, now) + self._keep_funded(sale, now)
+            effects += self._pause(sale) + self._replace(sale, now)
         return effects
 
     def finish(self, now: float) -> list[Effect]:
         """Everything wanted is here, or the user stops: pay what is owed and end every sale."""
         self.finished = True
-        return [effect for sale in self.sales.values() for effect in self._stop(sale, pay=True)]
+        sales = self.sales.values()
+        return [effect for sale in sales for effect in self._stop(sale, now, pay=True)]
 
     # --- steps -----------------------------------------------------------------------------------
 
@@ -297,7 +350,8 @@ class Buyer:
         ready = [
             sale for sale in self.sales.values()
             if sale.state is State.PRICED and sale.quoted and sale.interested
-            and not sale.retired and now >= sale.retry_at and sale.ask is not None
+            and not sale.retired and not sale.waiting and not self.paused
+            and now >= sale.retry_at and sale.ask is not None
             and self._class in sale.ask.classes and sale.price >= sale.ask.price
             and left >= sale.ask.price.cost_ceil(min(MIB, self.remaining_bytes))
         ]  # fmt: skip
@@ -306,20 +360,37 @@ class Buyer:
 
     def _open_one(self, sale: Sale) -> list[Effect]:
         assert sale.ask is not None
-        known = self._open.get(sale.ask.payee_key)
-        if known is not None:  # a channel from before this connection: both go on from its total
-            sale.channel, sale.key = known
-            sale.base = sale.channel.signed
-            sale.state = follow(sale.state, Step.LOCK)
-            return [self._show(sale, sale.channel)]
+        payee_key, sale.shown_at = sale.ask.payee_key, None
+        known = [pair for pair in self._open.values() if pair[0].statement.payee_key == payee_key]
+        if known:  # a channel from before this connection: both go on from its total
+            return self._open_again(sale, *max(known, key=lambda pair: pair[0].left))
+        if any(key == payee_key for key, _ in self._pending.values()):
+            return []  # asked for on a connection that has ended; its answer will serve this one
         amount = first_escrow(
             self.plan.allowance, sale.price, sale.ask.min_escrow, self.budget.free()
         )
         if not amount:
             return []
         self.budget = self.budget.lock(amount)
+        self._pending[sale.connection] = payee_key, amount
         sale.state, sale.waiting = follow(sale.state, Step.LOCK), True
-        return [LockEscrow(sale.connection, sale.ask.payee_key, amount)]
+        return [LockEscrow(sale.connection, payee_key, amount)]
+
+    def _open_again(self, sale: Sale, channel: PayerChannel, key: SigningKey) -> list[Effect]:
+        identity = channel.statement.channel
+        if self._sale_of(identity) is not None:
+            return []  # in use: the old connection has not ended yet, or somebody repeats its ask
+        if identity in self._left_on:
+            old, sale.base = self._left_on.pop(identity)
+            self.meter.move(old, sale.connection)
+        else:
+            sale.base = channel.signed
+            self.meter.restart(sale.connection)
+        sale.channel, sale.key, sale.reported = channel, key, 0
+        if identity in sale.past:
+            sale.past.remove(identity)
+        sale.state = follow(sale.state, Step.LOCK)
+        return [self._show(sale, channel)]
 
     def _show(self, sale: Sale, channel: PayerChannel) -> Send:
         opened = channel.opened
@@ -329,7 +400,7 @@ class Buyer:
         self, sale: Sale, message: Ack | Pause | Resume | StopMessage, now: float
     ) -> list[Effect]:
         if sale.channel is None or message.channel != sale.channel.statement.channel:
-            if sale.state not in _BUSY:
+            if sale.state not in _BUSY or message.channel in sale.past:
                 return []  # a late word about a channel that was closed meanwhile
             raise WrongChannel("is not the channel of this connection", field="channel")
         channel = sale.channel.acknowledge(message.cumulative)
@@ -337,25 +408,38 @@ class Buyer:
         self._remember(sale, channel)
         if isinstance(message, StopMessage):
             sale.retired = True
-            return effects + self._stop(sale, pay=True)
+            return effects + self._stop(sale, now, pay=True)
         if isinstance(message, Pause) and sale.state is State.ACTIVE:
             sale.state, sale.billing = follow(sale.state, Step.PAUSE), False
         elif isinstance(message, Resume) and sale.state is State.PAUSED:
             sale.state, sale.billing = follow(sale.state, Step.RESUME), True
         elif isinstance(message, Ack) and sale.state is State.OPENING:
+            if message.cumulative > channel.signed:
+                # It claims, or holds, more than we know to have signed: no total can be agreed on.
+                sale.retired = True
+                return effects + self._stop(sale, now, pay=False)
             sale.state, sale.billing, sale.paid_at = follow(sale.state, Step.CONFIRM), True, now
-            self.meter.restart(sale.connection)
             if message.cumulative < channel.signed and sale.key is not None:
                 effects.append(self._payment(sale, channel.repeat(sale.key, self._domain)))
         return effects
 
     def _refused_by_seller(self, sale: Sale, message: ErrorMessage, now: float) -> list[Effect]:
-        """Only a refusal of our channel matters: the peer goes back to the free lane."""
+        """Only a refusal of our channel matters: the peer goes back to the free lane.
+
+        For now, if the channel is closed (another one may follow) or still in use on a connection
+        that the seller believes alive; for the rest of this connection otherwise.
+        """
         if message.reference != Open.TYPE or sale.state is not State.OPENING or sale.waiting:
             return []
-        sale.state, sale.retired = follow(sale.state, Step.REFUSE), True
+        sale.state, sale.retry_at = follow(sale.state, Step.REFUSE), now + RETRY_S
+        sale.retired = message.code not in (ChannelClosed.code, OverLimit.code)
         channel, sale.channel, sale.key = sale.channel, None, None
-        return [AwaitClose(channel.statement.channel)] if channel else []
+        if channel is None:
+            return []
+        identity = channel.statement.channel
+        self._left_on[identity] = sale.connection, sale.base
+        self._bury(sale, identity)
+        return [AwaitClose(identity)]
 
     def _pay(self, sale: Sale, now: float, last: bool = False) -> list[Effect]:
         """A voucher when a unit is full, when 250 ms have passed, or as the ``last`` one."""
@@ -365,17 +449,36 @@ class Buyer:
         due = sale.base + self.meter.delivery(sale.connection).payable(self._limit)
         due = min(due, channel.statement.escrow)
         if due <= channel.signed:
-            return []
+            return [] if last else self._report(sale, channel, key, now)
         unit = sale.price.cost_floor(unit_bytes(sale.rate.at(now)))
         if not last and due - channel.signed < unit and now - sale.paid_at < UNIT_S:
+            return []
+        if not (last or sale.pace.take(now)):
             return []
         channel, voucher = channel.pay(key, self._domain, due)
         self._remember(sale, channel)
         sale.paid_at = now
         return [SavePayer(channel), self._payment(sale, voucher)]
 
+    def _report(
+        self, sale: Sale, channel: PayerChannel, key: SigningKey, now: float
+    ) -> list[Effect]:
+        """Nothing is due, but bytes were refused: the newest voucher once more, with their count.
+
+        After a failed piece nothing is due for a while; a seller that is not told believes itself
+        unpaid and closes its window.
+        """
+        refused = self.meter.delivery(sale.connection).refused_bytes - sale.reported
+        if refused <= 0 or (refused < UNIT_MIN_BYTES and now - sale.paid_at < UNIT_S):
+            return []
+        if not sale.pace.take(now):
+            return []
+        sale.paid_at = now
+        return [self._payment(sale, channel.repeat(key, self._domain))]
+
     def _payment(self, sale: Sale, voucher: Voucher) -> Send:
         delivery = self.meter.delivery(sale.connection)
+        sale.reported = delivery.refused_bytes
         message = VoucherMessage(
             voucher.channel, voucher.cumulative, voucher.signature,
             delivery.verified_bytes, delivery.refused_bytes,
@@ -385,8 +488,12 @@ class Buyer:
     def _keep_funded(self, sale: Sale, now: float) -> list[Effect]:
         """Top up a channel that runs low, within the budget; else take back escrow that lies idle."""
         channel = sale.channel
-        if sale.state is not State.ACTIVE or channel is None or sale.waiting or now < sale.retry_at:
+        if sale.state not in (State.ACTIVE, State.PAUSED) or channel is None:
             return []
+        if sale.waiting or now < sale.retry_at or self.paused:
+            return []
+        if any(key == channel.statement.channel for key, _ in self._pending.values()):
+            return []  # asked for on a connection that has ended; its answer will serve this one
         escrow = channel.statement.escrow
         if not is_low(escrow, channel.signed):
             return []
@@ -397,8 +504,40 @@ class Buyer:
         if amount < min(wanted, sale.price.cost_ceil(UNIT_MIN_BYTES)):
             return self._reclaim(sale, now)
         self.budget = self.budget.lock(amount)
+        self._pending[sale.connection] = channel.statement.channel, amount
         sale.waiting = True
         return [AddEscrow(sale.connection, channel.statement.channel, amount)]
+
+    def _pause(self, sale: Sale) -> list[Effect]:
+        """The user pauses or goes on: the seller is asked to, and its own pause or resume counts."""
+        channel = sale.channel
+        if channel is None:
+            return []
+        kind: type[Pause | Resume]
+        if self.paused and sale.state is State.ACTIVE and not sale.asked_pause:
+            sale.asked_pause, kind = True, Pause
+        elif not self.paused and sale.state is State.PAUSED and sale.asked_pause:
+            sale.asked_pause, kind = False, Resume
+        else:
+            return []
+        identity = channel.statement.channel
+        return [Send(sale.connection, kind(identity, channel.signed, sale.billed_bytes))]
+
+    def _replace(self, sale: Sale, now: float) -> list[Effect]:
+        """Give up a channel that nears its expiry, or that its seller does not acknowledge."""
+        channel = sale.channel
+        if channel is None or sale.state not in _BUSY:
+            return []
+        if sale.state is State.OPENING:
+            if sale.shown_at is None:
+                sale.shown_at = now
+            if now - sale.shown_at < CONFIRM_S:
+                return []
+            sale.retired = True
+            return self._stop(sale, now, pay=False)
+        if self._utc_ahead is None or now + self._utc_ahead < channel.statement.expiry - ROLL_S:
+            return []
+        return self._stop(sale, now, pay=True)
 
     def _reclaim(self, starved: Sale, now: float) -> list[Effect]:
         """The budget is locked elsewhere: stop the seller that would take longest to earn its escrow.
@@ -406,7 +545,10 @@ class Buyer:
         Its final redemption refunds the rest, which then funds the faster one. Where there is none
         and the escrow is used up, the allowance is spent.
         """
-        if any(sale.state is State.STOPPED and sale.channel for sale in self.sales.values()):
+        if any(
+            sale.state is State.STOPPED and sale.channel and now - sale.stopped_at < REFUND_S
+            for sale in self.sales.values()
+        ):
             return []  # a refund is on its way
 
         def seconds_left(sale: Sale) -> int:
@@ -419,17 +561,18 @@ class Buyer:
         ]  # fmt: skip
         if slower:
             slowest = max(slower, key=seconds_left)
-            slowest.retired = True
-            return self._stop(slowest, pay=True)
+            slowest.retry_at = now + REST_S
+            return self._stop(slowest, now, pay=True)
         channel = starved.channel
         if channel is None or channel.left >= starved.price.cost_ceil(UNIT_MIN_BYTES):
             return []
         starved.retired = True
         said = self._note("the allowance is spent: the download goes on in the free lane")
-        return said + self._stop(starved, pay=True)
+        return said + self._stop(starved, now, pay=True)
 
-    def _stop(self, sale: Sale, pay: bool) -> list[Effect]:
+    def _stop(self, sale: Sale, now: float, pay: bool) -> list[Effect]:
         effects: list[Effect] = []
+        sale.stopped_at = now
         if sale.state in (State.ACTIVE, State.PAUSED) and pay:
             effects += self._pay(sale, sale.paid_at, last=True)
         if sale.state in (*_BUSY, State.PRICED):
@@ -447,7 +590,22 @@ class Buyer:
     def _remember(self, sale: Sale, channel: PayerChannel) -> None:
         assert sale.key is not None
         sale.channel = channel
-        self._open[channel.statement.payee_key] = channel, sale.key
+        self._open[channel.statement.channel] = channel, sale.key
+
+    def _sale_of(self, identity: bytes) -> Sale | None:
+        """The connection on which this channel is used."""
+        return next(
+            (
+                s
+                for s in self.sales.values()
+                if s.channel and s.channel.statement.channel == identity
+            ),
+            None,
+        )
+
+    @staticmethod
+    def _bury(sale: Sale, identity: bytes) -> None:
+        sale.past = [*(other for other in sale.past if other != identity), identity][-_MAX_PAST:]
 
     def _note(self, text: str) -> list[Effect]:
         if text in self._said:

@@ -7,9 +7,8 @@ was in force when a block was requested, and which blocks came before or after a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from speedpay.errors import Malformed, OutOfOrder, OverLimit, WrongLedger, WrongNetwork
+from speedpay.errors import OutOfOrder, OverLimit, Stale, WrongLedger, WrongNetwork
+from speedpay.peer.bucket import Bucket
 from speedpay.peer.messages import (
     VERSION,
     Ack,
@@ -26,22 +25,6 @@ RATE_PER_S, RATE_BURST = 20.0, 40.0
 PAYMENT_RATE_PER_S, PAYMENT_BURST = 400.0, 800.0
 
 
-@dataclass(slots=True)
-class _Bucket:
-    rate: float
-    level: float
-    burst: float
-    at: float = 0.0
-
-    def take(self, now: float) -> bool:
-        self.level = min(self.burst, self.level + max(0.0, now - self.at) * self.rate)
-        self.at = now
-        if self.level < 1.0:
-            return False
-        self.level -= 1.0
-        return True
-
-
 class Conversation:
     """What one peer said and was told. A refusal changes nothing but the rate counters.
 
@@ -51,8 +34,8 @@ class Conversation:
 
     def __init__(self, domain: Domain) -> None:
         self._domain = domain
-        self._ordinary = _Bucket(RATE_PER_S, RATE_BURST, RATE_BURST)
-        self._payment = _Bucket(PAYMENT_RATE_PER_S, PAYMENT_BURST, PAYMENT_BURST)
+        self._ordinary = Bucket(RATE_PER_S, RATE_BURST, RATE_BURST)
+        self._payment = Bucket(PAYMENT_RATE_PER_S, PAYMENT_BURST, PAYMENT_BURST)
         self.sent_count = 0
         self.greeted = False
         self.met = False
@@ -68,8 +51,9 @@ class Conversation:
         return self._counted(message)
 
     def receive(self, payload: bytes, now: float) -> Message:
-        """The message in ``payload``. Raises OverLimit, Malformed, OutOfOrder, WrongNetwork or
-        WrongLedger; the last two only say that there is nothing to talk about."""
+        """The message in ``payload``. Raises OverLimit, Malformed, OutOfOrder, Stale (no version in
+        common), WrongNetwork or WrongLedger; the last three only say that there is nothing to talk
+        about."""
         if not self._ordinary_or_payment(payload).take(now):
             raise OverLimit("too many messages", field="message")
         message = decode(payload)
@@ -81,13 +65,13 @@ class Conversation:
             raise OutOfOrder("the first message must be hello", field="message")
         return message
 
-    def _ordinary_or_payment(self, payload: bytes) -> _Bucket:
+    def _ordinary_or_payment(self, payload: bytes) -> Bucket:
         is_payment = payload[1:2] in (bytes([VoucherMessage.TYPE]), bytes([Ack.TYPE]))
         return self._payment if is_payment else self._ordinary
 
     def _meet(self, hello: Hello) -> None:
         if VERSION not in hello.versions:
-            raise Malformed("has no version in common", field="hello.versions")
+            raise Stale("has no version in common", field="hello.versions")
         if hello.network != self._domain.network:
             raise WrongNetwork("is on another network", field="hello.network")
         if hello.ledger != self._domain.ledger_id:

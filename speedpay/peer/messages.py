@@ -46,7 +46,7 @@ class _Field:
 
 def _integer(key: bytes, low: int, high: int) -> _Field:
     def read(value: bencode.Value, field: str) -> int:
-        if not isinstance(value, int) or not low <= value <= high:
+        if type(value) is not int or not low <= value <= high:
             raise Malformed(f"must be an integer, {low} to {high}", field=field)
         return value
 

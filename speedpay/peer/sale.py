@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from speedpay.channel.life import State
 from speedpay.channel.payer import PayerChannel
 from speedpay.peer.bids import Bids
+from speedpay.peer.bucket import Bucket
 from speedpay.peer.messages import Ask
 from speedpay.signing import SigningKey
 from speedpay.units import NO_PRICE, ZERO, Amount, Price
@@ -41,12 +43,23 @@ class Rate:
         return fresh if elapsed > 2 * _RATE_WINDOW_S else max(self.last, fresh)
 
 
+#: Vouchers a second at most: half of what a seller's rate limit lets through, so that none is lost.
+VOUCHERS_PER_S, VOUCHER_BURST = 200.0, 400.0
+
+
+def _pace() -> Bucket:
+    return Bucket(VOUCHERS_PER_S, VOUCHER_BURST, VOUCHER_BURST)
+
+
 @dataclass(slots=True)
 class Sale:
     """``price`` is the bid in force with this peer; ``bids`` has those that requests in flight refer to.
 
-    ``base``: the channel's total when it was shown on this connection. ``waiting``: a request to the
-    ledger is under way. ``retired``: for the rest of this connection the peer stays in the free lane.
+    ``base``: the channel's total when its account began. ``waiting``: a request to the ledger is under
+    way. ``retired``: for the rest of this connection the peer stays in the free lane. ``shown_at``: when
+    the channel was seen to be shown and not yet acknowledged. ``asked_pause``: we asked the seller to
+    pause. ``reported``: refused bytes it was told of. ``past``: channels that ended on this connection,
+    about which late words may still arrive.
     """
 
     connection: int
@@ -67,4 +80,10 @@ class Sale:
     retired: bool = False
     retry_at: float = 0.0
     paid_at: float = 0.0
+    shown_at: float | None = None
+    stopped_at: float = -math.inf
+    asked_pause: bool = False
+    reported: int = 0
+    past: list[bytes] = field(default_factory=list)
+    pace: Bucket = field(default_factory=_pace)
     rate: Rate = field(default_factory=Rate)

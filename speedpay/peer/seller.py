@@ -19,11 +19,12 @@ from speedpay.errors import (
     ChannelUnknown,
     NotIncreasing,
     OutOfOrder,
+    OverLimit,
     WrongChannel,
 )
 from speedpay.market.allocator import Demand
 from speedpay.market.quote import expected_share
-from speedpay.market.window import Trust, Window
+from speedpay.market.window import FORGIVEN_BYTES, FORGIVEN_DIVISOR, Trust, Window
 from speedpay.peer.bids import Bids, keep_bids, price_in_force
 from speedpay.peer.effects import Effect, Redeem, SavePayee, Send, Withhold
 from speedpay.peer.messages import (
@@ -46,6 +47,8 @@ from speedpay.units import MIB, NO_PRICE, ZERO, Amount, MoneyClass, Price, Share
 ASK_PERIOD_S = 600
 #: A payer that lost its connection may come back; then its channel is redeemed and closed.
 KEEP_IDLE_S = 60.0
+#: Channels that ended on one connection and about which late words may still come.
+_MAX_ENDED = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +63,12 @@ class Terms:
 
 @dataclass(slots=True)
 class _Buying:
-    """One connection as a buyer. ``billing``: (number of our
-    message, on) — from which of our messages on served bytes are billed, or not."""
+    """One connection as a buyer.
+
+    ``taken``: its bid was at or above the ask when it was made, which binds us while the bid holds.
+    ``billing``: (number of our message, on): from which of our messages on served bytes are billed, or
+    not. ``held``: the buyer asked for the pause. ``ended``: channels that ended on this connection.
+    """
 
     connection: int
     key: SigningKey
@@ -74,6 +81,9 @@ class _Buying:
     window: Window = field(default_factory=Window)
     billing: list[tuple[int, bool]] = field(default_factory=list)
     withheld: bool = False
+    taken: bool = False
+    held: bool = False
+    ended: list[bytes] = field(default_factory=list)
 
     @property
     def price(self) -> Price:
@@ -85,11 +95,27 @@ class _Buying:
             return ZERO
         return self.channel.statement.escrow - self.channel.accepted
 
+    def uses(self, channel: bytes) -> bool:
+        return self.channel is not None and self.channel.statement.channel == channel
+
     def bills(self, sent_count: int) -> bool:
         """Whether a block enqueued after that many of our messages is billed."""
         while len(self.billing) > 1 and self.billing[1][0] <= sent_count:
             del self.billing[0]
         return bool(self.billing) and self.billing[0][0] <= sent_count and self.billing[0][1]
+
+
+@dataclass(frozen=True, slots=True)
+class _Past:
+    """What a channel left unpaid (µtok·byte/MiB) on connections that ended, of how many billed bytes."""
+
+    unpaid: int = 0
+    billed_bytes: int = 0
+
+    def is_too_much(self, price: Price) -> bool:
+        """More than what is forgiven anyway: else each reconnect would be good for one more window."""
+        forgiven = max(FORGIVEN_BYTES, self.billed_bytes // FORGIVEN_DIVISOR)
+        return self.unpaid > forgiven * price.utok_per_mib
 
 
 class Seller:
@@ -105,10 +131,12 @@ class Seller:
         self.certificate = certificate
         self._domain = domain
         self._buying: dict[int, _Buying] = {}
-        self._next_ask_id = 1
         self._channels = {channel.statement.channel: channel for channel in channels}
-        self._idle: dict[bytes, float] = {}
-        self._closed: set[bytes] = set()
+        #: Channels without a connection, and since when; None until the first tick.
+        self._idle: dict[bytes, float | None] = dict.fromkeys(self._channels)
+        #: Channels that take no vouchers any more, and their expiry, after which any would be refused.
+        self._closed: dict[bytes, int] = {}
+        self._past: dict[bytes, _Past] = {}
 
     # --- what peers do ---------------------------------------------------------------------------
 
@@ -139,25 +167,26 @@ class Seller:
         if isinstance(message, VoucherMessage):
             return self._voucher(buying, message, now, utc)
         if isinstance(message, Pause | Resume | StopMessage):
-            return self._about_channel(buying, message)
+            return self._about_channel(buying, message, now)
         if isinstance(message, ErrorMessage):
             return []
         raise OutOfOrder("is not a buyer's message", field="message")
 
     def has_channel(self, connection: int, channel: bytes) -> bool:
-        """Whether this connection buys from us on ``channel`` (stop and pause go both ways)."""
+        """Whether this connection buys, or bought, from us on ``channel`` (stop and pause go both ways)."""
         buying = self._buying.get(connection)
-        held = buying.channel if buying else None
-        return held is not None and held.statement.channel == channel
+        return buying is not None and (buying.uses(channel) or channel in buying.ended)
 
     def left(self, connection: int, number: int, message: Message) -> None:
         """Our message has number ``number`` on its connection: what is billed changes from it on."""
         buying = self._buying.get(connection)
-        if buying is None:
+        if buying is None or not isinstance(message, Ack | Pause | Resume):
             return
-        if isinstance(message, Pause | StopMessage):
+        if not buying.uses(message.channel):
+            return  # about a purchase of ours from the same peer, or about a channel that ended
+        if isinstance(message, Pause):
             buying.billing.append((number, False))
-        elif isinstance(message, Resume) or (isinstance(message, Ack) and not buying.billing):
+        elif isinstance(message, Resume) or not buying.billing:
             buying.billing.append((number, True))
 
     def served(
@@ -172,8 +201,15 @@ class Seller:
 
     def gone(self, connection: int, now: float) -> None:
         buying = self._buying.pop(connection, None)
-        if buying is not None and buying.channel is not None:
-            self._idle[buying.channel.statement.channel] = now
+        if buying is None or buying.channel is None:
+            return
+        identity = buying.channel.statement.channel
+        past = self._past.get(identity, _Past())
+        unpaid = max(0, buying.window.exposure(buying.price))
+        self._past[identity] = _Past(
+            past.unpaid + unpaid, past.billed_bytes + buying.window.billed_bytes
+        )
+        self._idle[identity] = now
 
     # --- what time does --------------------------------------------------------------------------
 
@@ -182,11 +218,19 @@ class Seller:
         for buying in self._buying.values():
             if utc >= buying.ask_until:
                 effects += self._ask(buying, utc)
+            held = buying.channel
+            if held is not None and utc > held.statement.expiry - EXPIRY_MARGIN_S:
+                effects += self._end(buying)
             effects += self._judge(buying, now)
         for channel, since in list(self._idle.items()):
-            if now - since >= KEEP_IDLE_S:
+            if since is None:
+                self._idle[channel] = now
+            elif now - since >= KEEP_IDLE_S:
                 del self._idle[channel]
+                self._close(channel)
                 effects.append(Redeem(channel))
+        for channel in [c for c, expiry in self._closed.items() if utc > expiry]:
+            del self._closed[channel]
         return effects
 
     def demands(self, now: float) -> list[Demand]:
@@ -203,12 +247,17 @@ class Seller:
         for buying in self._buying.values():
             if buying.channel is not None and buying.state in (State.ACTIVE, State.PAUSED):
                 effects += self._end(buying)
-        return effects + [Redeem(channel) for channel in self._idle]
+        for channel in self._idle:
+            self._close(channel)
+            effects.append(Redeem(channel))
+        self._idle.clear()
+        return effects
 
     def forget(self, channel: bytes) -> None:
         """The ledger has closed it."""
+        self._close(channel)
         self._channels.pop(channel, None)
-        self._closed.add(channel)
+        self._idle.pop(channel, None)
 
     # --- steps -----------------------------------------------------------------------------------
 
@@ -221,12 +270,13 @@ class Seller:
         )  # fmt: skip
         return [Send(buying.connection, ask.signed(buying.key, self._domain))]
 
+    @staticmethod
+    def _bids(buying: _Buying, now: float) -> bool:
+        """Whether a bid is in force that buys more than the free lane, and the buyer wants it to."""
+        return buying.taken and now < buying.bid_until and not buying.held
+
     def _pays(self, buying: _Buying, now: float) -> bool:
-        return (
-            buying.state is State.ACTIVE
-            and now < buying.bid_until
-            and buying.price >= self.terms.price
-        )
+        return buying.state is State.ACTIVE and self._bids(buying, now)
 
     def _bid(self, buying: _Buying, number: int, bid: Bid, now: float) -> list[Effect]:
         if buying.state is State.STOPPED:
@@ -234,13 +284,13 @@ class Seller:
         buying.state = follow(buying.state, Step.BID)
         if buying.price != bid.price:
             buying.bids = keep_bids(buying.bids, number, bid.price)
-        buying.bid_until = now + bid.valid_s
+        buying.bid_until, buying.taken = now + bid.valid_s, bid.price >= self.terms.price
         demands = self.demands(now)
         price = bid.price if bid.price >= self.terms.price else NO_PRICE
         share = expected_share(demands, buying.connection, price, self.terms.free_pool)
         offered = max(bid.price, self.terms.price)
         quote = Quote(bid.bid_id, offered, bid.wanted_kb, share, len(demands))
-        return [Send(buying.connection, quote)]
+        return [Send(buying.connection, quote), *self._judge(buying, now)]
 
     def _open(self, buying: _Buying, message: Open, now: float, utc: int) -> list[Effect]:
         """The order of checks: cheap ones first, the signature last; nothing changes before them."""
@@ -258,8 +308,12 @@ class Seller:
             raise ChannelClosed("was closed", field="statement.channel")
         if message.signed > statement.escrow:
             raise AboveEscrow("is above the escrow", field="open.signed")
-        if any(self.has_channel(other, identity) for other in self._buying):
-            raise WrongChannel("is in use on another connection", field="statement.channel")
+        if any(other.uses(identity) for other in self._buying.values()):
+            # Also what an honest buyer meets that comes back before its old connection is seen to end.
+            raise OverLimit("is in use on another connection", field="statement.channel")
+        past = self._past.get(identity, _Past())
+        if past.is_too_much(buying.price):
+            raise ChannelClosed("left too much unpaid before", field="statement.channel")
         state = follow(follow(buying.state, Step.LOCK), Step.CONFIRM)
         SignedStatement(statement, message.signature).check(self._domain, self.certificate)
         known = self._channels.get(identity, PayeeChannel(statement))
@@ -268,11 +322,15 @@ class Seller:
         # What was signed before this connection is owed from before it: a lost voucher follows.
         owed = message.signed.minus_or_zero(channel.accepted)
         buying.window = Window(due=Value(owed.utok * MIB))
+        self._past[identity] = _Past(max(0, past.unpaid - owed.utok * MIB), past.billed_bytes)
         self._channels[identity] = channel
         self._idle.pop(identity, None)
-        return [SavePayee(channel, message.signed_statement()), self._acknowledge(buying)]
+        saved = SavePayee(channel, message.signed_statement())
+        return [saved, self._acknowledge(buying), *self._judge(buying, now)]
 
     def _top_up(self, buying: _Buying, message: TopUp, now: float) -> list[Effect]:
+        if message.statement.channel in buying.ended:
+            return []  # it crossed our stop
         channel = self._confirmed(buying, message.statement.channel)
         channel = channel.topped_up(message.statement)
         message.signed_statement().check(self._domain, self.certificate)
@@ -283,27 +341,46 @@ class Seller:
     def _voucher(
         self, buying: _Buying, message: VoucherMessage, now: float, utc: int
     ) -> list[Effect]:
+        if message.channel in buying.ended:
+            return self._late_voucher(buying, message, utc)
         known = self._confirmed(buying, message.channel)
         try:
             channel = known.accept(self._domain, message.voucher(), utc)
-        except NotIncreasing:
-            return [self._acknowledge(buying)]  # a repeat is normal after a reconnect
+        except NotIncreasing:  # normal after a reconnect, or to report refused bytes
+            buying.window = buying.window.paid_up(ZERO, message.refused_bytes, buying.price)
+            told = self._acknowledge(buying)
+            return [told, *self._judge(buying, now)]
         raised = channel.accepted - known.accepted
         self._hold(buying, channel)
         buying.window = buying.window.paid_up(raised, message.refused_bytes, buying.price)
-        judged = self._judge(buying, now)
-        return [SavePayee(channel, None), self._acknowledge(buying), *judged]
+        told = self._acknowledge(buying)
+        return [SavePayee(channel, None), told, *self._judge(buying, now)]
+
+    def _late_voucher(self, buying: _Buying, message: VoucherMessage, utc: int) -> list[Effect]:
+        """It crossed our stop. The channel is about to be closed, but not yet perhaps."""
+        known = self._channels.get(message.channel)
+        if known is None:
+            return []
+        try:
+            channel = known.accept(self._domain, message.voucher(), utc)
+        except (NotIncreasing, ChannelClosed, AboveEscrow):
+            return []  # above: the top-up that it follows crossed our stop as well
+        self._channels[message.channel] = channel
+        told = Send(buying.connection, Ack(message.channel, channel.accepted, 0))
+        return [SavePayee(channel, None), told, Redeem(message.channel)]
 
     def _about_channel(
-        self, buying: _Buying, message: Pause | Resume | StopMessage
+        self, buying: _Buying, message: Pause | Resume | StopMessage, now: float
     ) -> list[Effect]:
+        if message.channel in buying.ended:
+            return []  # it crossed our stop
         self._confirmed(buying, message.channel)
         if isinstance(message, StopMessage):
             return self._end(buying, say=False)
-        step = Step.PAUSE if isinstance(message, Pause) else Step.RESUME
-        buying.state = follow(buying.state, step)
-        answer = Pause if isinstance(message, Pause) else Resume
-        return [self._totals(buying, answer)]
+        if buying.held is isinstance(message, Pause):
+            raise OutOfOrder("repeats what was asked before", field="message")
+        buying.held = not buying.held
+        return self._judge(buying, now)
 
     def _confirmed(self, buying: _Buying, channel: bytes) -> PayeeChannel:
         if buying.channel is None:
@@ -313,22 +390,26 @@ class Seller:
         return buying.channel
 
     def _judge(self, buying: _Buying, now: float) -> list[Effect]:
-        """Serve, withhold, fall back to the free lane or end: what the window says."""
+        """Serve, withhold, fall back to the free lane or end: what the window and the bid say."""
         if buying.channel is None or buying.state not in (State.ACTIVE, State.PAUSED):
             return []
         buying.window, trust = buying.window.at(buying.price, buying.escrow_left, now)
+        if trust is Trust.END:
+            return self._end(buying)
         effects: list[Effect] = []
-        if (trust is Trust.WITHHOLD) != buying.withheld:
-            buying.withheld = trust is Trust.WITHHOLD
-            effects.append(Withhold(buying.connection, buying.withheld))
-        if trust is Trust.FREE and buying.state is State.ACTIVE:
-            buying.state, buying.window = follow(buying.state, Step.PAUSE), buying.window.late()
+        bids = self._bids(buying, now)
+        if buying.state is State.ACTIVE and (trust is Trust.FREE or not bids):
+            buying.state = follow(buying.state, Step.PAUSE)
+            if trust is Trust.FREE:
+                buying.window = buying.window.late()
             effects.append(self._totals(buying, Pause))
-        elif trust is Trust.SERVE and buying.state is State.PAUSED:
+        elif buying.state is State.PAUSED and trust is Trust.SERVE and bids:
             buying.state = follow(buying.state, Step.RESUME)
             effects.append(self._totals(buying, Resume))
-        elif trust is Trust.END:
-            effects += self._end(buying)
+        withhold = trust is Trust.WITHHOLD and buying.state is State.ACTIVE
+        if withhold != buying.withheld:
+            buying.withheld = withhold
+            effects.append(Withhold(buying.connection, withhold))
         return effects
 
     def _end(self, buying: _Buying, say: bool = True) -> list[Effect]:
@@ -339,9 +420,16 @@ class Seller:
         if buying.withheld:
             effects.append(Withhold(buying.connection, False))
         buying.state = follow(follow(buying.state, Step.STOP), Step.SETTLE)
-        buying.channel, buying.billing, buying.withheld = None, [], False
-        self._closed.add(identity)
+        buying.channel, buying.billing, buying.withheld, buying.held = None, [], False, False
+        buying.ended = [*buying.ended, identity][-_MAX_ENDED:]
+        self._close(identity)
         return [*effects, Redeem(identity)]
+
+    def _close(self, channel: bytes) -> None:
+        known = self._channels.get(channel)
+        if known is not None:
+            self._closed[channel] = known.statement.expiry
+        self._past.pop(channel, None)
 
     def _hold(self, buying: _Buying, channel: PayeeChannel) -> None:
         buying.channel = channel
