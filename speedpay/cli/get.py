@@ -98,6 +98,7 @@ def get(
 
             async with client.running():
                 download = Download(client, torrent, save_dir, payment, show)
+                out.event("started", {"name": torrent.name, "port": client.swarm.listen_port})
                 _connect(torrent, known)
                 receipt = await download.run(stop)
                 if not seed:

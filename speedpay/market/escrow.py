@@ -7,7 +7,7 @@ from speedpay.units import MIB, ZERO, Amount, Price
 
 #: An unknown payee gets at most this part of the allowance, and not more than these bytes cost.
 FIRST_DIVISOR = 20
-FIRST_BYTES = 2 * MIB
+FIRST_BYTES = 4 * MIB
 #: Unused escrow is at most what this many seconds of the seller's traffic cost.
 TRAFFIC_S = 60
 

@@ -18,12 +18,16 @@ UNIT_MAX_BYTES = MIB
 UNIT_S = 0.25
 
 
-def unit_bytes(rate_bytes_s: int) -> int:
-    """Bytes per voucher: 250 ms of traffic as a power of two in 64 KiB … 1 MiB."""
+def unit_bytes(rate_bytes_s: int, window: int = 4 * UNIT_MAX_BYTES) -> int:
+    """Bytes per voucher: 250 ms of traffic as a power of two in 64 KiB … 1 MiB.
+
+    Never more than a quarter of the seller's ``window`` of unpaid bytes, down to one block: the first,
+    small windows would otherwise be full while a voucher is still being saved up for.
+    """
     unit = UNIT_MIN_BYTES
     while unit < UNIT_MAX_BYTES and unit * 2 <= rate_bytes_s * UNIT_S:
         unit *= 2
-    return unit
+    return min(unit, max(BLOCK_BYTES, window // 4))
 
 
 def on_account_limit(piece_bytes: int) -> int:

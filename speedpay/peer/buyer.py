@@ -177,7 +177,7 @@ class Buyer:
             sale.billed_bytes += counted
             key = sale.ask.payee_key
             self._delivered[key] = self._delivered.get(key, 0) + counted
-        return self._pay(sale, now)
+        return self._pay(sale, now) + self._keep_funded(sale, now)
 
     def piece_passed(self, piece: int) -> None:
         self.meter.passed(piece)
@@ -406,6 +406,8 @@ class Buyer:
         channel = sale.channel.acknowledge(message.cumulative)
         effects: list[Effect] = [SavePayer(channel)] if channel != sale.channel else []
         self._remember(sale, channel)
+        if isinstance(message, Ack):
+            sale.window = message.window
         if isinstance(message, StopMessage):
             sale.retired = True
             return effects + self._stop(sale, now, pay=True)
@@ -450,7 +452,7 @@ class Buyer:
         due = min(due, channel.statement.escrow)
         if due <= channel.signed:
             return [] if last else self._report(sale, channel, key, now)
-        unit = sale.price.cost_floor(unit_bytes(sale.rate.at(now)))
+        unit = sale.price.cost_floor(unit_bytes(sale.rate.at(now), sale.window))
         if not last and due - channel.signed < unit and now - sale.paid_at < UNIT_S:
             return []
         if not (last or sale.pace.take(now)):

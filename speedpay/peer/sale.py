@@ -55,11 +55,11 @@ def _pace() -> Bucket:
 class Sale:
     """``price`` is the bid in force with this peer; ``bids`` has those that requests in flight refer to.
 
-    ``base``: the channel's total when its account began. ``waiting``: a request to the ledger is under
-    way. ``retired``: for the rest of this connection the peer stays in the free lane. ``shown_at``: when
-    the channel was seen to be shown and not yet acknowledged. ``asked_pause``: we asked the seller to
-    pause. ``reported``: refused bytes it was told of. ``past``: channels that ended on this connection,
-    about which late words may still arrive.
+    ``window``: the unpaid bytes that the peer allows, as it last said. ``base``: the channel's total when
+    its account began. ``waiting``: a request to the ledger is under way. ``retired``: for the rest of this
+    connection the peer stays in the free lane. ``shown_at``: when the channel was seen to be shown and not
+    yet acknowledged. ``asked_pause``: we asked the seller to pause. ``reported``: refused bytes it was told
+    of. ``past``: channels that ended on this connection, about which late words may still arrive.
     """
 
     connection: int
@@ -73,6 +73,7 @@ class Sale:
     quoted: bool = False
     channel: PayerChannel | None = None
     key: SigningKey | None = None
+    window: int = 0
     base: Amount = ZERO
     billing: bool = False
     billed_bytes: int = 0

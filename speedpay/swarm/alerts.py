@@ -42,6 +42,10 @@ class AlertReader:
     def __init__(self, torrents: MutableMapping[bytes, Torrent]) -> None:
         self._torrents = torrents
         self._by_handle: dict[Any, Torrent] = {}
+        # libtorrent hashes a piece, and calls it verified, while its blocks still wait to be written.
+        # What says that data is there is held back until a flush that was ordered after it is done.
+        self._told_finished: set[bytes] = set()
+        self._resume_to_tell: dict[bytes, bytes] = {}
 
     def added(self, torrent: Torrent) -> None:
         self._by_handle[torrent._handle] = torrent
@@ -49,6 +53,8 @@ class AlertReader:
     def remove(self, session: Any, torrent: Torrent, delete_files: bool) -> None:
         self._torrents.pop(torrent.infohash, None)
         self._by_handle.pop(torrent._handle, None)
+        self._told_finished.discard(torrent.infohash)
+        self._resume_to_tell.pop(torrent.infohash, None)
         session.remove_torrent(torrent._handle, session.delete_files if delete_files else 0)
 
     def check(self, torrent_info: Any) -> Description:
@@ -73,20 +79,30 @@ class AlertReader:
             case lt.metadata_received_alert():
                 yield self._metadata(session, torrent)
             case lt.torrent_finished_alert():
-                # A magnet link wants nothing before the check, and all of that is here at once: the
-                # alert of that may be read only after the check.
-                status = torrent.status()
-                if status.finished and status.wanted_bytes and not torrent.told_finished:
-                    torrent.told_finished = True
-                    yield TorrentFinished(infohash)
+                torrent._handle.flush_cache()
+            case lt.cache_flushed_alert():
+                yield from self._flushed(torrent)
             case lt.torrent_error_alert():
                 yield TorrentFailed(infohash, alert.error.message(), _is_full(alert.error))
             case lt.file_error_alert():
                 yield TorrentFailed(infohash, alert.error.message(), _is_full(alert.error))
             case lt.save_resume_data_alert():
-                yield ResumeData(infohash, bytes(lt.write_resume_data_buf(alert.params)))
+                self._resume_to_tell[infohash] = bytes(lt.write_resume_data_buf(alert.params))
+                torrent._handle.flush_cache()
             case lt.peer_ban_alert():
                 yield PeerBanned(infohash, alert.ip[0])
+
+    def _flushed(self, torrent: Torrent) -> Iterator[TorrentEvent]:
+        infohash = torrent.infohash
+        if infohash not in self._told_finished:
+            # A magnet link wants nothing before its metadata was checked, and all of that is here.
+            status = torrent.status()
+            if status.finished and status.wanted_bytes:
+                self._told_finished.add(infohash)
+                yield TorrentFinished(infohash)
+        resume = self._resume_to_tell.pop(infohash, None)
+        if resume is not None:
+            yield ResumeData(infohash, resume)
 
     def _metadata(self, session: Any, torrent: Torrent) -> TorrentEvent:
         torrent_info = torrent._handle.torrent_file()

@@ -108,7 +108,7 @@ class MetadataReceived(NamedTuple):
 
 
 class TorrentFinished(NamedTuple):
-    """Every wanted piece is here and verified; also said of a torrent found complete on disk."""
+    """Every wanted piece is verified and written; also said of a torrent found complete on disk."""
 
     infohash: bytes
 

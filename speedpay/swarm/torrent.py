@@ -51,7 +51,6 @@ class Torrent:
     def __init__(self, infohash: bytes, handle: Any, name: str, ban: Callable[[str], None]) -> None:
         self.infohash = infohash
         self.description: Description | None = None  # None until the metadata is here
-        self.told_finished = False  # a TorrentFinished has been given out
         self._handle = handle
         self._name = name
         self._ban = ban
@@ -105,7 +104,8 @@ class Torrent:
     def save_resume(self) -> None:
         """Ask for resume data: a ``ResumeData`` event brings it, also when nothing has changed.
 
-        It holds the verified pieces and the metadata, not where the files are.
+        It holds the verified pieces and the metadata, not where the files are. All that it calls
+        verified has left this process when the event comes: a killed process loses none of it.
         """
         self._call(self._handle.save_resume_data, lt.torrent_handle.save_info_dict)
 
