@@ -177,8 +177,9 @@ class SwarmClient(Client):
 class Lab:
     """Makes the sessions of one test and ends them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, shared: Path) -> None:
         self.folder = folder
+        self.shared = shared
         self.clients: list[Any] = []
 
     def node(self, **settings: Any) -> Node:
@@ -195,9 +196,12 @@ class Lab:
         return path
 
     def content(self, size: int, piece_length: int = 256 * 1024) -> CreatedTorrent:
-        """Random content, the same in every run, with its torrent; seeded from ``save_dir``."""
-        path = self.dir("origin") / "content.bin"
-        path.write_bytes(random.Random(size).randbytes(size))
+        """Random content with its torrent, seeded from ``save_dir``; made once for all tests, which
+        must leave it alone."""
+        path = self.shared / str(size) / "content.bin"
+        if not path.exists():
+            path.parent.mkdir()
+            path.write_bytes(random.Random(size).randbytes(size))
         return create_torrent([path], piece_length=piece_length)
 
     def until(self, condition: Callable[[], Any], timeout_s: float = 20) -> None:
@@ -226,9 +230,14 @@ class Lab:
             client.close()
 
 
+@pytest.fixture(scope="session")
+def shared_content(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("content")
+
+
 @pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    lab = Lab(tmp_path)
+def lab(tmp_path: Path, shared_content: Path) -> Iterator[Lab]:
+    lab = Lab(tmp_path, shared_content)
     yield lab
     lab.close()
 

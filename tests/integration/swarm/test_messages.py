@@ -7,6 +7,7 @@ import random
 import pytest
 
 from speedpay.swarm import events
+from speedpay.swarm.extension import Extension
 
 MIB = 1024 * 1024
 
@@ -103,3 +104,23 @@ def test_a_closed_extension_is_silent_and_may_be_closed_again(lab, pair):
     leecher.extension = None
     seeder.extension.send(to_leecher, b"ignored")
     lab.until(lambda: leecher.torrent.status().is_seeding)
+
+
+def test_a_session_that_runs_already_can_be_joined(lab, pair):
+    # As in a program of somebody else's: its torrents and peers were there before us.
+    seeder, leecher, _ = pair(16 * MIB, leecher=lab.node(stock=True, download_rate_limit=2 * MIB))
+    lab.until(lambda: leecher.torrent.status().total_payload_download)
+    leecher.extension = Extension(leecher.session)
+    lab.until(lambda: leecher.of(events.PeerConnected) and leecher.received_bytes())
+    assert leecher.of(events.PeerConnected)[0].address == seeder.address
+    lab.until(lambda: leecher.of(events.InterestChanged, connection=1, local=True))
+    assert leecher.of(events.PeerExtended) == []
+
+    # Our name goes into the next handshake.
+    leecher.torrent.pause()
+    lab.until(lambda: leecher.of(events.PeerGone, connection=1))
+    leecher.torrent.resume()
+    leecher.torrent.connect_peer((seeder.address, seeder.port))
+    lab.until(lambda: leecher.connection_to(seeder) == 2 and seeder.connection_to(leecher))
+    leecher.extension.send(2, b"hello")
+    lab.until(lambda: seeder.messages(seeder.connection_to(leecher)) == [b"hello"])

@@ -166,10 +166,13 @@ def test_a_stopped_download_goes_on_from_its_resume_data(lab):
     second = lab.swarm()
     handle = second.swarm.add_torrent_file(torrent.data, lab.dir("leecher"), resume=resume)
     lab.until(lambda: handle.status().state is TorrentState.DOWNLOADING)
-    assert handle.status().verified_bytes == verified
+    # A piece may have been verified after the resume data was made, none is lost from it.
+    resumed = handle.status().verified_bytes
+    assert 8 * 256 * 1024 <= resumed <= verified
     handle.connect(seeder.address, seeder.port)
     lab.until(lambda: second.of(events.TorrentFinished))
-    assert second.received_bytes() <= 16 * MIB - verified + 16 * 256 * 1024
+    # Less even: the blocks of unfinished pieces are kept as well.
+    assert 0 < second.received_bytes() <= 16 * MIB - resumed
 
     # The resume data alone is enough too: it holds the metadata.
     third = lab.swarm()
