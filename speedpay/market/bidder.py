@@ -183,7 +183,7 @@ class Explanation:
             source = f"{self.left} of {self.plan.allowance} tok left"
         text = (
             f"{self.price} tok/GiB ({self.price.utok_per_mib} µtok/MiB): {source}"
-            f" ÷ {self.divisor_bytes // KIB} KB = {self.raw.utok_per_mib} µtok/MiB"
+            f" ÷ {-(-self.remaining_bytes // KIB)} KB = {self.raw.utok_per_mib} µtok/MiB"
         )
         if self.clamp is not Clamp.NONE:
             text += f", held by: {self.clamp}"
