@@ -91,7 +91,13 @@ def test_a_refund_computed_from_an_old_view_is_refused(desk: Desk) -> None:
     def a_deposit() -> None:
         desk.ask(calls.deposit_voucher(line.voucher(350)))
 
-    changes = [lambda: line.redeem(300), a_deposit, more_escrow, lambda: line.redeem(None, True)]
+    changes = [
+        lambda: line.redeem(300),
+        a_deposit,
+        lambda: line.redeem(350),
+        more_escrow,
+        lambda: line.redeem(None, close=True),
+    ]
     for change in changes:
         old = seen(line)
         change()
