@@ -305,7 +305,7 @@ class _StderrHandler(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         form = logging.Formatter(
-            "%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%SZ"
+            "%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S"
         )
         form.converter = time.gmtime
         self.setFormatter(form)

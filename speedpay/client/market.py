@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from speedpay.client.redeemer import REDEEM_EVERY_S, Redeemer
 from speedpay.client.store import Store, StoredPlan
 from speedpay.errors import Refused, WrongLedger, WrongNetwork
 from speedpay.ledger_api.client import AsyncLedgerClient
-from speedpay.market.allocator import MAX_WEIGHT, Demand, weights
+from speedpay.market.allocator import CONTROL_WEIGHT, Demand, weights
 from speedpay.market.bidder import Explanation
 from speedpay.peer.buyer import Buyer
 from speedpay.peer.conversation import Conversation
@@ -111,6 +111,8 @@ class Market:
         self.peers: dict[int, Peer] = {}
         self.purchases: dict[bytes, Purchase] = {}
         self._weights: dict[int, int] = {}
+        self._demands: list[Demand] = []
+        self._due: Mapping[int, int] = {}
         self._awaited: set[bytes] = set()
         self._redeemed_at = time.monotonic()
         earned = store.open_paid()
@@ -290,7 +292,10 @@ class Market:
                     if peer := self.peers.get(effect.connection):
                         self._send(peer, effect.message)
                 case Withhold():
-                    _log.debug("withhold from %d: %s", effect.connection, effect.on)
+                    _log.debug(
+                        "withhold from %d: %s, %s", effect.connection, effect.on,
+                        self.seller.account_of(effect.connection),
+                    )  # fmt: skip
                     self._swarm.extension.withhold(effect.connection, effect.on)
                 case LockEscrow():
                     self._spawn(self._lock(self._purchase_of(effect.connection), effect))
@@ -356,9 +361,11 @@ class Market:
             for peer in self.peers.values()
             if peer.wants and peer.connection not in known
         ]
-        due = weights(demands, self._terms.free_pool)
+        if demands != self._demands:
+            self._demands, self._due = demands, weights(demands, self._terms.free_pool)
+        due = self._due
         for connection in self.peers:
-            weight = due.get(connection, MAX_WEIGHT)
+            weight = due.get(connection, CONTROL_WEIGHT)
             if self._weights.get(connection) != weight:
                 self._weights[connection] = weight
                 self._swarm.extension.set_weight(connection, weight)

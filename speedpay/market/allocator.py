@@ -15,7 +15,9 @@ from fractions import Fraction
 
 from speedpay.units import Price, Share
 
-MAX_WEIGHT = 255
+MAX_WEIGHT = CONTROL_WEIGHT = 255
+_SMALLEST_TOP = 16
+_GOOD_ENOUGH = 0.02
 DEFAULT_FREE_POOL = Share(250_000)
 MIN_FREE_POOL = Share(100_000)
 
@@ -43,25 +45,50 @@ def shares(demands: Sequence[Demand], free_pool: Share) -> Mapping[int, Fraction
 
 
 def weights(demands: Sequence[Demand], free_pool: Share) -> Mapping[int, int]:
-    """connection → weight 1 … 255, proportional to ``shares``; free peers rounded up, payers down."""
+    """connection → weight 1 … 255, proportional to ``shares`` and never less for the free pool.
+
+    The smallest weights that are within 2 % of the shares are taken, or the closest: what carries no
+    payload (requests, vouchers) has ``CONTROL_WEIGHT`` and must not wait behind a large sum of others.
+    """
     due = shares(demands, free_pool)
     if not due:
         return {}
-    top = max(due.values())
-    found = {
-        demand.connection: max(1, int(due[demand.connection] * MAX_WEIGHT / top))
-        for demand in demands
-    }
+    scale = math.lcm(*(share.denominator for share in due.values()))
+    parts = {connection: int(share * scale) for connection, share in due.items()}
     free = [demand.connection for demand in demands if not demand.price]
-    if free and len(free) < len(demands):
+    pool = _pool(free_pool) if len(free) < len(demands) else Fraction(0)
+    best, least_error = parts, math.inf
+    for top in range(_SMALLEST_TOP, MAX_WEIGHT + 1):
+        found = _scaled(parts, free, pool, top)
+        error = _worst_error(found, parts, scale)
+        if error < least_error:
+            best, least_error = found, error
+        if error <= _GOOD_ENOUGH:
+            break
+    return best
+
+
+def _scaled(
+    parts: Mapping[int, int], free: Sequence[int], pool: Fraction, top: int
+) -> dict[int, int]:
+    largest = max(parts.values())
+    found = {connection: max(1, part * top // largest) for connection, part in parts.items()}
+    if free and pool:
         # Payers that are owed less than the smallest weight get it all the same, and many of them
         # would eat up the free pool: so free peers are weighed against what payers got.
-        pool = _pool(free_pool)
         paid = sum(found.values()) - sum(found[connection] for connection in free)
         least = math.ceil(paid * pool / (1 - pool) / len(free)) if pool < 1 else MAX_WEIGHT
         for connection in free:
             found[connection] = min(MAX_WEIGHT, max(found[connection], least))
     return found
+
+
+def _worst_error(found: Mapping[int, int], parts: Mapping[int, int], scale: int) -> float:
+    total = sum(found.values())
+    return max(
+        abs(weight * scale / (parts[connection] * total) - 1) if parts[connection] else 0.0
+        for connection, weight in found.items()
+    )
 
 
 def _pool(free_pool: Share) -> Fraction:

@@ -7,7 +7,7 @@ from speedpay.units import MIB, ZERO, Amount, Price
 
 #: An unknown payee gets at most this part of the allowance, and not more than these bytes cost.
 FIRST_DIVISOR = 20
-FIRST_BYTES = 4 * MIB
+FIRST_BYTES = MIB
 #: Unused escrow is at most what this many seconds of the seller's traffic cost.
 TRAFFIC_S = 60
 
@@ -24,16 +24,25 @@ def first_escrow(allowance: Amount, price: Price, min_escrow: Amount, free: Amou
     return amount if max(unit, min_escrow) <= amount <= most else ZERO
 
 
-def is_low(escrow: Amount, signed: Amount) -> bool:
-    """70 % of the escrow is used."""
-    return signed.utok * 10 >= escrow.utok * 7
+def is_low(escrow: Amount, signed: Amount, price: Price, rate_bytes_s: int) -> bool:
+    """70 % of the escrow is used, or what is left would be gone within a second."""
+    left = escrow.utok - signed.utok
+    return signed.utok * 10 >= escrow.utok * 7 or left < price.cost_ceil(rate_bytes_s).utok
+
+
+def is_urgent(escrow: Amount, signed: Amount, price: Price, rate_bytes_s: int) -> bool:
+    """What is left would be gone within two seconds: time to take back what others hold idle."""
+    return escrow.utok - signed.utok < price.cost_ceil(2 * rate_bytes_s).utok
 
 
 def top_up(
-    escrow: Amount, signed: Amount, price: Price, rate_bytes_s: int, remaining_bytes: int
+    escrow: Amount, signed: Amount, price: Price, rate_bytes_s: int, expected_bytes: int
 ) -> Amount:
-    """What to add: the escrow once more, at most 60 s of traffic and what can still be wanted."""
+    """What to add: the escrow once more, at most 60 s of traffic and what this seller may yet deliver.
+
+    ``expected_bytes``: its part of what remains, by its rate; a quarter more is locked, since rates move.
+    """
     traffic = price.cost_ceil(max(TRAFFIC_S * rate_bytes_s, FIRST_BYTES))
-    wanted = price.cost_ceil(remaining_bytes + UNIT_MIN_BYTES)
+    wanted = price.cost_ceil(expected_bytes + expected_bytes // 4 + UNIT_MIN_BYTES)
     target = min(2 * escrow.utok, signed.utok + min(traffic, wanted).utok)
     return Amount(max(0, target - escrow.utok))

@@ -15,7 +15,7 @@ from speedpay.channel.payer import Budget, PayerChannel
 from speedpay.channel.voucher import SignedStatement, Voucher
 from speedpay.errors import ChannelClosed, OutOfOrder, OverLimit, Stale, WrongChannel
 from speedpay.market.bidder import Bidding, Explanation, Plan, explain
-from speedpay.market.escrow import first_escrow, is_low, top_up
+from speedpay.market.escrow import first_escrow, is_low, is_urgent, top_up
 from speedpay.market.metering import UNIT_MIN_BYTES, UNIT_S, Meter, on_account_limit, unit_bytes
 from speedpay.peer.bids import keep_bids, price_in_force
 from speedpay.peer.effects import (
@@ -497,18 +497,25 @@ class Buyer:
         if any(key == channel.statement.channel for key, _ in self._pending.values()):
             return []  # asked for on a connection that has ended; its answer will serve this one
         escrow = channel.statement.escrow
-        if not is_low(escrow, channel.signed):
+        rate = sale.rate.at(now)
+        if not is_low(escrow, channel.signed, sale.price, rate):
             return []
-        wanted = top_up(escrow, channel.signed, sale.price, sale.rate.at(now), self.remaining_bytes)
+        wanted = top_up(escrow, channel.signed, sale.price, rate, self._expected(sale, now))
         amount = min(wanted, self.budget.free())
-        if not wanted:
-            return []
-        if amount < min(wanted, sale.price.cost_ceil(UNIT_MIN_BYTES)):
-            return self._reclaim(sale, now)
-        self.budget = self.budget.lock(amount)
-        self._pending[sale.connection] = channel.statement.channel, amount
-        sale.waiting = True
-        return [AddEscrow(sale.connection, channel.statement.channel, amount)]
+        effects: list[Effect] = []
+        if amount < wanted and is_urgent(escrow, channel.signed, sale.price, rate):
+            effects += self._reclaim(sale, wanted - amount, now)
+        if amount and amount >= min(wanted, sale.price.cost_ceil(UNIT_MIN_BYTES)):
+            self.budget = self.budget.lock(amount)
+            self._pending[sale.connection] = channel.statement.channel, amount
+            sale.waiting = True
+            effects.append(AddEscrow(sale.connection, channel.statement.channel, amount))
+        return effects
+
+    def _expected(self, sale: Sale, now: float) -> int:
+        """This seller's part of the bytes that remain, if all paid sellers go on at their rates."""
+        rates = sum(s.rate.at(now) for s in self.sales.values() if s.state in _BUSY)
+        return self.remaining_bytes * sale.rate.at(now) // rates if rates else self.remaining_bytes
 
     def _pause(self, sale: Sale) -> list[Effect]:
         """The user pauses or goes on: the seller is asked to, and its own pause or resume counts."""
@@ -541,17 +548,16 @@ class Buyer:
             return []
         return self._stop(sale, now, pay=True)
 
-    def _reclaim(self, starved: Sale, now: float) -> list[Effect]:
-        """The budget is locked elsewhere: stop the seller that would take longest to earn its escrow.
+    def _reclaim(self, starved: Sale, missing: Amount, now: float) -> list[Effect]:
+        """The budget is locked elsewhere: stop the sellers that would take longest to earn their escrow.
 
-        Its final redemption refunds the rest, which then funds the faster one. Where there is none
+        Their final redemptions refund the rest, which then funds the faster one. Where there is none
         and the escrow is used up, the allowance is spent.
         """
-        if any(
-            sale.state is State.STOPPED and sale.channel and now - sale.stopped_at < REFUND_S
-            for sale in self.sales.values()
-        ):
-            return []  # a refund is on its way
+        coming = sum(
+            sale.channel.left.utok for sale in self.sales.values()
+            if sale.state is State.STOPPED and sale.channel and now - sale.stopped_at < REFUND_S
+        )  # fmt: skip
 
         def seconds_left(sale: Sale) -> int:
             return sale.channel.left.utok // (sale.rate.at(now) + 1) if sale.channel else 0
@@ -561,13 +567,17 @@ class Buyer:
             if sale is not starved and sale.state in (State.ACTIVE, State.PAUSED)
             and not sale.waiting and sale.rate.at(now) < starved.rate.at(now)
         ]  # fmt: skip
-        if slower:
-            slowest = max(slower, key=seconds_left)
-            slowest.retry_at = now + REST_S
-            return self._stop(slowest, now, pay=True)
+        effects: list[Effect] = []
+        for sale in sorted(slower, key=seconds_left, reverse=True):
+            if coming >= missing.utok:
+                break
+            assert sale.channel is not None
+            coming += sale.channel.left.utok
+            sale.retry_at = now + REST_S
+            effects += self._stop(sale, now, pay=True)
         channel = starved.channel
-        if channel is None or channel.left >= starved.price.cost_ceil(UNIT_MIN_BYTES):
-            return []
+        if coming or channel is None or channel.left >= starved.price.cost_ceil(UNIT_MIN_BYTES):
+            return effects
         starved.retired = True
         said = self._note("the allowance is spent: the download goes on in the free lane")
         return said + self._stop(starved, now, pay=True)

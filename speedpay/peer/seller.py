@@ -172,6 +172,14 @@ class Seller:
             return []
         raise OutOfOrder("is not a buyer's message", field="message")
 
+    def account_of(self, connection: int) -> str:
+        """Window, price and escrow of a connection in one line, for the log."""
+        buying = self._buying.get(connection)
+        if buying is None:
+            return "no account"
+        exposure = buying.window.exposure(buying.price) // max(1, buying.price.utok_per_mib)
+        return f"{exposure} of {buying.window.size_bytes} B unpaid, {buying.escrow_left} tok left"
+
     def has_channel(self, connection: int, channel: bytes) -> bool:
         """Whether this connection buys, or bought, from us on ``channel`` (stop and pause go both ways)."""
         buying = self._buying.get(connection)
