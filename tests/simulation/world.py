@@ -592,7 +592,9 @@ class World:
                 assert after - before == block.billed, "the two sides bill a block differently"
             else:
                 assert after == before, "a block that was not new was billed"
-                assert refused_now - refused == (BLOCK_BYTES if block.billed else 0)
+                assert refused_now - refused == (BLOCK_BYTES if block.billed else 0), (
+                    "the two sides bill a block differently"
+                )
         self.perform(client, effects)
         if len(have) == BLOCKS_PER_PIECE and block.piece not in client.pieces:
             self.verify(client, block.piece)

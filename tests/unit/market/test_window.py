@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speedpay.market.escrow import FIRST_BYTES, first_escrow, is_low, top_up
+from speedpay.market.escrow import FIRST_BYTES, first_escrow, is_low, is_urgent, top_up
 from speedpay.market.metering import UNIT_MIN_BYTES
 from speedpay.market.window import (
     FORGIVEN_BYTES,
@@ -122,7 +122,15 @@ def test_a_greedy_minimum_gets_nothing() -> None:
 
 @pytest.mark.parametrize(("signed", "low"), [(699, False), (700, True), (1000, True)])
 def test_a_channel_is_low_at_seventy_percent(signed: int, low: bool) -> None:
-    assert is_low(Amount(1000), Amount(signed)) is low
+    assert is_low(Amount(1000), Amount(signed), PRICE, 0) is low
+
+
+def test_a_channel_is_low_when_a_second_and_urgent_when_two_would_empty_it() -> None:
+    escrow, one_second = PRICE.cost_ceil(10 * MIB), 3 * MIB
+    assert is_low(escrow, PRICE.cost_ceil(6 * MIB), PRICE, one_second) is False
+    assert is_low(escrow, PRICE.cost_ceil(6 * MIB), PRICE, 5 * MIB) is True
+    assert is_urgent(escrow, PRICE.cost_ceil(3 * MIB), PRICE, one_second) is False
+    assert is_urgent(escrow, PRICE.cost_ceil(5 * MIB), PRICE, one_second) is True
 
 
 @settings(derandomize=True)
@@ -131,10 +139,10 @@ def test_a_channel_is_low_at_seventy_percent(signed: int, low: bool) -> None:
     st.integers(0, 2**40), st.integers(0, 2**50),
 )  # fmt: skip
 def test_a_top_up_is_never_more_than_the_escrow_or_than_what_is_wanted(
-    escrow: Amount, percent: int, price: Price, rate: int, remaining: int
+    escrow: Amount, percent: int, price: Price, rate: int, expected: int
 ) -> None:
     signed = Amount(escrow.utok * percent // 100)
-    more = top_up(escrow, signed, price, rate, remaining)
+    more = top_up(escrow, signed, price, rate, expected)
     assert more <= escrow
-    wanted = price.cost_ceil(remaining + UNIT_MIN_BYTES).utok
+    wanted = price.cost_ceil(expected + expected // 4 + UNIT_MIN_BYTES).utok
     assert escrow.utok + more.utok <= max(escrow.utok, signed.utok + wanted)

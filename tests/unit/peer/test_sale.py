@@ -699,7 +699,10 @@ def test_spending_never_passes_the_allowance_whatever_peers_and_ledger_do(
                 messages += 1
                 buyer.bid_left(effect.connection, messages)
 
-    for what, peer, amount in drawn:
+    begin = [("ask", n, 0) for n in (1, 2, 3)] + [("tick", n, 0) for n in (1, 2, 3)]
+    begin += [("quote", n, 0) for n in (1, 2, 3)] + [("tick", 1, 0)]
+    begin += [("lock", 1, 0)] * 3 + [("ack", n, 0) for n in (1, 2, 3)]
+    for what, peer, amount in begin + drawn:
         pair.now += 0.05
         sale = buyer.sales.get(peer)
         identity = sale.channel.statement.channel if sale and sale.channel else bytes(32)
