@@ -70,13 +70,15 @@ def test_a_withheld_peer_gets_next_to_nothing_stays_and_resumes(lab):
     seeder.extension.set_weight(connection, 9)
     seeder.extension.withhold(connection, True)
     raise_limit(seeder)
-    enqueued, start = seeder.sent_bytes(connection), other.received_bytes()
-    lab.until(lambda: other.received_bytes() > start + 6 * MIB)
-    # What libtorrent had read from disk for the peer still goes into its send buffer.
-    assert seeder.sent_bytes(connection) - enqueued < 640 * KIB
-    received, start = held.received_bytes(), other.received_bytes()
-    lab.until(lambda: other.received_bytes() > start + 4 * MIB)
-    assert held.received_bytes() - received < 80 * KIB
+    sent, received, start = (
+        seeder.sent_bytes(connection),
+        held.received_bytes(),
+        other.received_bytes(),
+    )
+    lab.until(lambda: other.received_bytes() > start + 10 * MIB)
+    # What waits in the send buffer is not counted as sent; what the kernel had taken still arrives.
+    assert seeder.sent_bytes(connection) - sent < 80 * KIB
+    assert held.received_bytes() - received < 200 * KIB
 
     # The peer can still pay.
     held.extension.send(held.connection_to(seeder), b"voucher")
