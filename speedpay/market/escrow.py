@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from speedpay.market.metering import UNIT_MIN_BYTES
-from speedpay.units import MIB, ZERO, Amount, Price
+from speedpay.units import KIB, ZERO, Amount, Price
 
 #: An unknown payee gets at most this part of the allowance, and not more than these bytes cost.
 FIRST_DIVISOR = 20
-FIRST_BYTES = MIB
+FIRST_BYTES = 256 * KIB
 #: Unused escrow is at most what this many seconds of the seller's traffic cost.
 TRAFFIC_S = 60
 
@@ -31,8 +31,12 @@ def is_low(escrow: Amount, signed: Amount, price: Price, rate_bytes_s: int) -> b
 
 
 def is_urgent(escrow: Amount, signed: Amount, price: Price, rate_bytes_s: int) -> bool:
-    """What is left would be gone within two seconds: time to take back what others hold idle."""
-    return escrow.utok - signed.utok < price.cost_ceil(2 * rate_bytes_s).utok
+    """What is left would be gone within a quarter of a second: time to take back what others hold.
+
+    Not sooner: a seller that is stopped slows down with blocks still asked of it, which the whole
+    download then waits for.
+    """
+    return escrow.utok - signed.utok < price.cost_ceil(rate_bytes_s // 4).utok
 
 
 def top_up(
@@ -42,7 +46,7 @@ def top_up(
 
     ``expected_bytes``: its part of what remains, by its rate; a quarter more is locked, since rates move.
     """
-    traffic = price.cost_ceil(max(TRAFFIC_S * rate_bytes_s, FIRST_BYTES))
+    traffic = price.cost_ceil(max(TRAFFIC_S * rate_bytes_s, 4 * FIRST_BYTES))
     wanted = price.cost_ceil(expected_bytes + expected_bytes // 4 + UNIT_MIN_BYTES)
     target = min(2 * escrow.utok, signed.utok + min(traffic, wanted).utok)
     return Amount(max(0, target - escrow.utok))

@@ -503,7 +503,8 @@ class Buyer:
         wanted = top_up(escrow, channel.signed, sale.price, rate, self._expected(sale, now))
         amount = min(wanted, self.budget.free())
         effects: list[Effect] = []
-        if amount < wanted and is_urgent(escrow, channel.signed, sale.price, rate):
+        topped = escrow + amount
+        if amount < wanted and is_urgent(topped, channel.signed, sale.price, rate):
             effects += self._reclaim(sale, wanted - amount, now)
         if amount and amount >= min(wanted, sale.price.cost_ceil(UNIT_MIN_BYTES)):
             self.budget = self.budget.lock(amount)
@@ -549,7 +550,7 @@ class Buyer:
         return self._stop(sale, now, pay=True)
 
     def _reclaim(self, starved: Sale, missing: Amount, now: float) -> list[Effect]:
-        """The budget is locked elsewhere: stop the sellers that would take longest to earn their escrow.
+        """The budget is locked elsewhere: stop the slowest sellers until enough comes back.
 
         Their final redemptions refund the rest, which then funds the faster one. Where there is none
         and the escrow is used up, the allowance is spent.
@@ -559,16 +560,13 @@ class Buyer:
             if sale.state is State.STOPPED and sale.channel and now - sale.stopped_at < REFUND_S
         )  # fmt: skip
 
-        def seconds_left(sale: Sale) -> int:
-            return sale.channel.left.utok // (sale.rate.at(now) + 1) if sale.channel else 0
-
         slower = [
             sale for sale in self.sales.values()
             if sale is not starved and sale.state in (State.ACTIVE, State.PAUSED)
             and not sale.waiting and sale.rate.at(now) < starved.rate.at(now)
         ]  # fmt: skip
         effects: list[Effect] = []
-        for sale in sorted(slower, key=seconds_left, reverse=True):
+        for sale in sorted(slower, key=lambda sale: sale.rate.at(now)):
             if coming >= missing.utok:
                 break
             assert sale.channel is not None
