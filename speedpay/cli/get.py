@@ -102,12 +102,12 @@ def get(
                 _connect(torrent, known)
                 receipt = await download.run(stop)
                 if not seed:
-                    _report(out, receipt)
+                    out.result(_as_json(receipt, client), _as_text(receipt))
                     return
-                out.event("finished", _as_json(receipt))
+                out.event("finished", _as_json(receipt, client))
                 out.note(_as_text(receipt) + "\nseeding until Ctrl-C")
                 await stop.wait()
-        out.result(_as_json(receipt), _as_text(receipt))
+        out.result(_as_json(receipt, client), _as_text(receipt))
 
     run(work)
 
@@ -148,16 +148,13 @@ def _news(moment: Moment) -> str:
     return f"{peers}, {moment.paid_peers} paid{price}, {tokens_text(moment.paid)} spent"
 
 
-def _report(out: Output, receipt: Receipt) -> None:
-    out.result(_as_json(receipt), _as_text(receipt))
-
-
-def _as_json(receipt: Receipt) -> dict[str, object]:
+def _as_json(receipt: Receipt, client: Client) -> dict[str, object]:
     return {
         "name": receipt.name,
         "bytes": receipt.byte_count,
         "seconds": round(receipt.seconds, 3),
         "paid_utok": receipt.paid.to_wire(),
+        "protocol_bytes": client.market.protocol_bytes if client.market else 0,
         "bid": receipt.explanation,
         "payees": [
             {"peer": payee.peer, "utok": payee.paid.to_wire(), "bytes": payee.byte_count}

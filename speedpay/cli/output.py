@@ -4,8 +4,9 @@
 * ``--json``: one object a line on stdout (a line with ``"event"`` is news, the line without it is
   the result); an error is ``{"error":{"code","message","hint"}}`` on stderr, so that a pipe into
   ``jq`` never takes an error for a result.
-* A live bar only on a terminal; in a pipe a line every 10 s; nothing with ``-q``. No escape byte
-  ever reaches a pipe. Outside text (from a peer, a torrent, a ledger) goes through ``clean``.
+* A live bar only on a terminal; in a pipe a line every 10 s, with ``--json`` an event each second;
+  nothing with ``-q``. No escape byte ever reaches a pipe. Outside text (from a peer, a torrent, a
+  ledger) goes through ``clean``.
 
 rich is imported when a live bar is drawn, and not before: it costs more than a whole ``--help``.
 """
@@ -32,6 +33,7 @@ from speedpay.errors import InvalidSetting, KeystoreLocked
 from speedpay.units import GIB, KIB, MIB, Amount, Price
 
 PROGRESS_LINE_S = 10
+PROGRESS_EVENT_S = 1
 _MAX_CLEAN = 500  # characters of one outside text; enough for any honest name or sentence
 
 P = ParamSpec("P")
@@ -223,7 +225,8 @@ class Output:
 
 
 class Progress:
-    """A live bar, a line every 10 s, a JSON event every 10 s, or nothing: as ``Output`` decides."""
+    """A live bar, a line every 10 s, a JSON event each second and one at the end, or nothing: as
+    ``Output`` decides."""
 
     def __init__(
         self, out: Output, label: str, total_bytes: int | None, clock: Callable[[], float]
@@ -233,6 +236,7 @@ class Progress:
         self._total_bytes = total_bytes
         self._clock = clock
         self._last_line = clock()
+        self._complete = False
         self._live: Any = None
         self._task: Any = None
 
@@ -272,9 +276,13 @@ class Progress:
             self._live.update(self._task, completed=done_bytes, total=self._total_bytes, news=said)
             return
         now = self._clock()
-        if now - self._last_line < PROGRESS_LINE_S:
+        # To the program that reads events the moment of the last byte is worth one of its own.
+        completed = self._out.json and done_bytes == self._total_bytes and not self._complete
+        pause_s = PROGRESS_EVENT_S if self._out.json else PROGRESS_LINE_S
+        if now - self._last_line < pause_s and not completed:
             return
         self._last_line = now
+        self._complete = done_bytes == self._total_bytes
         if self._out.json:
             event = {"done_bytes": done_bytes, "total_bytes": self._total_bytes}
             event |= {"bytes_per_s": int(bytes_per_s)}

@@ -113,8 +113,14 @@ def seed(
                     except TimeoutError:
                         continue
             earned = client.earned()
+        protocol_bytes = client.market.protocol_bytes if client.market else 0
         out.result(
-            {"name": torrent.name, "sent_bytes": sent, "earned_utok": earned.to_wire()},
+            {
+                "name": torrent.name,
+                "sent_bytes": sent,
+                "earned_utok": earned.to_wire(),
+                "protocol_bytes": protocol_bytes,
+            },
             f"{clean(torrent.name)}: {size_text(sent)} sent, {tokens_text(earned)} earned",
         )
 

@@ -60,6 +60,7 @@ from speedpay.units import NO_PRICE
 
 _log = logging.getLogger(__name__)
 _EITHER_WAY = (Pause, Resume, StopMessage)
+_FRAME_BYTES = 6  # around each payload: length (4), BEP 10's 20, the extension's number
 
 
 @dataclass(slots=True)
@@ -115,6 +116,8 @@ class Market:
         self._due: Mapping[int, int] = {}
         self._awaited: set[bytes] = set()
         self._redeemed_at = time.monotonic()
+        #: All that our extension's messages took on the wire so far, in both directions.
+        self.protocol_bytes = 0
         earned = store.open_paid()
         self._infohash_of = {e.channel.statement.channel: e.infohash for e in earned}
         self.seller = Seller(account.domain, certificate, terms, [e.channel for e in earned])
@@ -158,8 +161,7 @@ class Market:
             case events.PeerExtended():
                 peer = self.peers.get(event.connection)
                 if peer and not peer.conversation.greeted:
-                    hello = peer.conversation.hello()
-                    self._swarm.extension.send(peer.connection, hello)
+                    self._transmit(peer, peer.conversation.hello())
             case events.PeerGone():
                 self._gone(event.connection, now)
             case events.Flooded():
@@ -221,6 +223,7 @@ class Market:
     # --- messages --------------------------------------------------------------------------------
 
     def _message(self, event: events.Message, now: float) -> None:
+        self.protocol_bytes += len(event.payload) + _FRAME_BYTES
         peer = self.peers.get(event.connection)
         if peer is None:
             return
@@ -334,12 +337,16 @@ class Market:
     def _send(self, peer: Peer, message: Message) -> None:
         payload = peer.conversation.send(message)
         _log.debug("to %s:%d %s", peer.address, peer.port, message)
-        self._swarm.extension.send(peer.connection, payload)
+        self._transmit(peer, payload)
         number = peer.conversation.sent_count
         if isinstance(message, Bid):
             self.purchases[peer.infohash].buyer.bid_left(peer.connection, number)
         else:
             self.seller.left(peer.connection, number, message)
+
+    def _transmit(self, peer: Peer, payload: bytes) -> None:
+        self.protocol_bytes += len(payload) + _FRAME_BYTES
+        self._swarm.extension.send(peer.connection, payload)
 
     def _ban(self, connection: int, reason: str) -> None:
         peer = self.peers.get(connection)

@@ -178,14 +178,14 @@ def test_progress_of_unknown_length_shows_what_is_done(capsys: Captured) -> None
     assert capsys.readouterr().err == "magnet: 512 B, 0 B/s\nmagnet: 50 % of 2.0 KiB, 0 B/s\n"
 
 
-def test_progress_in_json_is_an_event_every_ten_seconds(capsys: Captured) -> None:
+def test_progress_in_json_is_an_event_each_second(capsys: Captured) -> None:
     clock = Clock()
     out = Output(clock)
     out.json = True
     with out.progress("a.iso", 100) as bar:
-        clock.now += 10
+        clock.now += 1
         bar.update(50, 5.5, "unseen", spent_utok="7")
-        clock.now += 9
+        clock.now += 0.9
         bar.update(60, 5.5)
     captured = capsys.readouterr()
     assert captured.err == ""
@@ -193,6 +193,19 @@ def test_progress_in_json_is_an_event_every_ten_seconds(capsys: Captured) -> Non
         "event": "progress", "label": "a.iso", "done_bytes": 50, "total_bytes": 100,
         "bytes_per_s": 5, "spent_utok": "7",
     }  # fmt: skip
+
+
+def test_the_last_byte_is_a_json_event_of_its_own_said_once(capsys: Captured) -> None:
+    clock = Clock()
+    out = Output(clock)
+    out.json = True
+    with out.progress("a.iso", 100) as bar:
+        for done in (0, 99, 100, 100, 100):
+            clock.now += 0.01
+            bar.update(done)
+    assert [json.loads(line)["done_bytes"] for line in capsys.readouterr().out.splitlines()] == [
+        100
+    ]
 
 
 def test_quiet_progress_says_nothing(capsys: Captured) -> None:
