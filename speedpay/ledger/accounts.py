@@ -83,9 +83,9 @@ def _count_opening(connection: sa.Connection, block: bytes, limit: int, now: int
     if known or limit < 1:
         hours = (_DAY_S - now % _DAY_S) // 3600 + 1
         raise OverLimit(
-            "too many accounts were opened from this network today", field="public_key",
-            hint=f"try again in {hours} hours",
-        )  # fmt: skip
+            f"too many accounts were opened from this network today; try again in {hours} hours",
+            field="public_key",
+        )
     connection.execute(openings.insert().values(block=block, day=now // _DAY_S, count=1))
 
 

@@ -153,10 +153,7 @@ def _change(
     held = balance(connection, account, money_class)
     if grows:
         raise Malformed("would make a balance larger than 2^63-1", field="amount")
-    raise BalanceTooSmall(
-        f"the account holds {held} {money_class}, not {amount}", field="amount",
-        hint="use less, or wait for what others owe you",
-    )  # fmt: skip
+    raise BalanceTooSmall(f"the account holds {held} {money_class}, not {amount}", field="amount")
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,9 +179,7 @@ def once(
     ).first()
     if known:
         if known.request_hash != request.request_hash:
-            raise KeyReused(
-                "belongs to another request", field="speedpay-key", hint="make a new key"
-            )
+            raise KeyReused("belongs to another request", field="speedpay-key")
         answer: bytes = known.answer
         return answer
     answer = dump(work())

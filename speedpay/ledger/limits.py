@@ -43,7 +43,7 @@ class Buckets:
             if len(self._left) > _MAX_BUCKETS:
                 self._left.popitem(last=False)
         if left < cost:
-            raise OverLimit("asks too often", field=field, hint="wait a second, then ask again")
+            raise OverLimit("asks too often: wait a second, then ask again", field=field)
 
 
 def is_loopback(address: str) -> bool:

@@ -129,8 +129,8 @@ class Service:
         if abs(skew_s) > TIME_TOLERANCE_S:
             raise Stale(
                 f"is {abs(skew_s)} s {'ahead of' if skew_s > 0 else 'behind'} the ledger's clock",
-                field=TIME_HEADER, hint="is the clock of this machine right?",
-            )  # fmt: skip
+                field=TIME_HEADER,
+            )
 
     def _signed_by_one_of(self, keys: list[bytes], head: Head, body: bytes) -> None:
         for at, key in enumerate(keys, start=1):

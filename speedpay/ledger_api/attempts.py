@@ -12,15 +12,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from speedpay.channel.voucher import SignedStatement
-from speedpay.errors import (
-    BadSignature,
-    LedgerFailed,
-    LedgerUnreachable,
-    Malformed,
-    SpeedpayError,
-    WrongLedger,
-    WrongNetwork,
-)
+from speedpay.errors import BadSignature, LedgerFailed, LedgerUnreachable, Malformed, SpeedpayError
 from speedpay.ledger_api import calls, strict
 from speedpay.ledger_api.answers import LedgerIdentity
 from speedpay.ledger_api.calls import Call
@@ -32,6 +24,7 @@ from speedpay.signing import Domain
 
 T = TypeVar("T")
 _FIRST_WAIT_S = 0.2
+_OTHER = "is the ledger's address right?  speedpay config show --origin"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,17 +71,30 @@ class Session:
         raise LedgerUnreachable("was not asked")
 
     def _identify(self) -> Attempts[LedgerIdentity]:
-        """Fetch and check the certificate; the answer must be signed by what it certifies."""
+        """Fetch and check the certificate; the answer must be signed by what it certifies.
+
+        Until that is checked anybody may have answered, so whatever else comes says nothing of the
+        ledger: a refusal taken for its decision here made a wallet forget a payment and pay twice.
+        """
         call = calls.identify()
         head = Head(call.method, call.target)
         answer = yield from _exchange(call, head)
-        found = _read(call, answer)
+        try:
+            found = _read(call, answer)
+        except LedgerUnreachable:
+            raise
+        except SpeedpayError as error:
+            raise LedgerUnreachable(
+                f"the ledger does not say who it is: {error}",
+                field=None if isinstance(error, LedgerFailed) else "answer",
+            ) from error
         if found.network != self.network:
-            raise WrongNetwork(
-                f"the ledger serves {found.network!r}, not {self.network!r}", field="network"
-            )
+            raise LedgerUnreachable(
+                f"a ledger of {found.network!r} answers, not one of {self.network!r}",
+                field="answer", hint=_OTHER,
+            )  # fmt: skip
         if self.ledger_id is not None and found.ledger_id != self.ledger_id:
-            raise WrongLedger("is not the ledger that was asked for", field="ledger_id")
+            raise LedgerUnreachable("another ledger answers", field="answer", hint=_OTHER)
         domain = Domain(found.network, found.ledger_id)
         try:
             found.certificate.check(domain, int(self.clock()))
@@ -103,12 +109,14 @@ class Session:
         return found
 
     def _once(self, call: Call[T]) -> Attempts[T]:
-        known = self.identity or (yield from self._identify())
+        known = self.identity
+        if known is None or int(self.clock()) > known.certificate.not_after:
+            known = yield from self._identify()
         domain = Domain(known.network, known.ledger_id)
         head = call.head(domain, int(self.clock()))
         answer = yield from _exchange(call, head)
-        if answer.status == 503 and not answer.signature:
-            raise LedgerUnreachable("the ledger's front door is overrun")  # before our code ran
+        if answer.status >= 500 and not answer.signature:  # overrun, or a mistake of its own
+            raise LedgerUnreachable(f"the ledger answered nothing but status {answer.status}")
         if answer.key_id != key_id(known.certificate.response_key):
             known = yield from self._identify()  # it may have a new response key since we asked
         check_answer(known.certificate, domain, head, call.body, answer)

@@ -20,10 +20,9 @@ from speedpay.errors import (
     InvalidSetting,
     LedgerFailed,
     LedgerUnreachable,
-    WrongLedger,
-    WrongNetwork,
 )
 from speedpay.ledger.http import LedgerServer
+from speedpay.ledger.keys import CERTIFICATE_S
 from speedpay.ledger_api import calls, strict
 from speedpay.ledger_api.answers import LedgerIdentity
 from speedpay.ledger_api.attempts import Attempts, Send, Session, Wait
@@ -114,11 +113,62 @@ def test_an_old_answer_to_the_same_question_is_noticed(desk: Desk, ann: Person) 
 def test_another_ledger_is_noticed(desk: Desk, tmp_path: Path) -> None:
     other = Desk(tmp_path / "other")
     session = Session("devnet", desk.service.domain.ledger_id, 3, desk.clock)
-    with pytest.raises(WrongLedger):
+    with pytest.raises(LedgerUnreachable, match="another ledger") as caught:
         drive(other, session.identify(), lambda answer: answer)
+    assert caught.value.field == "answer"
     session = Session("mainnet", None, 3, desk.clock)
-    with pytest.raises(WrongNetwork):
+    with pytest.raises(LedgerUnreachable, match="'devnet'") as caught:
         drive(other, session.identify(), lambda answer: answer)
+    assert caught.value.field == "answer"
+
+
+@pytest.mark.parametrize(
+    ("code", "field"),
+    [
+        ("balance_too_small", "answer"), ("not_found", "answer"), ("channel_closed", "answer"),
+        ("key_reused", "answer"), ("stale", "answer"), ("over_limit", "answer"),
+        ("keystore_locked", "answer"), ("made_up", "answer"), ("ledger_failed", None),
+        ("books_broken", None),
+    ],
+)  # fmt: skip
+def test_an_unsigned_refusal_is_never_taken_for_the_ledgers_decision(
+    desk: Desk, ann: Person, code: str, field: str | None
+) -> None:
+    """Whoever stands between may answer the question for the identity, before any signature."""
+    body = strict.dump({"error": {"code": code, "message": "no", "field": "amount"}})
+    refusal = Answer(402, body, "", "")
+    order = SendOrder(ann.account, CREDIT, Amount(5))
+    ben = desk.person()
+    for known in (False, True):
+        session = Session("devnet", None, 1, desk.clock)
+        if known:
+            drive(desk, session.identify(), lambda answer: answer)
+        with pytest.raises(LedgerUnreachable) as caught:
+            drive(desk, session.carry(calls.send(ben.key, ben.account, order, fresh())),
+                  lambda _: refusal)  # fmt: skip
+        assert type(caught.value) is LedgerUnreachable
+        assert caught.value.field == field
+    assert desk.credit(ben) == 9_999_995, "it was paid all the same"
+
+
+def test_a_certificate_that_has_run_out_is_asked_for_again(desk: Desk, ann: Person) -> None:
+    session = Session("devnet", None, 1, desk.clock)
+    drive(desk, session.identify(), lambda answer: answer)
+    desk.clock.now += CERTIFICATE_S + 1
+    _, steps = drive(
+        desk, session.carry(calls.balance(ann.key, ann.account)), lambda answer: answer
+    )
+    assert next(step.head.target for step in steps if isinstance(step, Send)) == "/v1/ledger"
+
+
+def test_a_status_of_500_is_no_word_of_the_ledger_and_is_asked_again(
+    desk: Desk, ann: Person
+) -> None:
+    session = Session("devnet", None, 2, desk.clock)
+    drive(desk, session.identify(), lambda answer: answer)
+    attempts = session.carry(calls.balance(ann.key, ann.account))
+    next(attempts)
+    assert isinstance(attempts.send(Answer(500, b"Internal Server Error", "", "")), Wait)
 
 
 def forged(desk: Desk, root: SigningKey, response: SigningKey, later_s: int = 0) -> Change:
