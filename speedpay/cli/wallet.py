@@ -31,7 +31,6 @@ from speedpay.errors import (
     LedgerFailed,
     LedgerUnreachable,
     NotFound,
-    OverLimit,
     SpeedpayError,
     WrongLedger,
     WrongNetwork,
@@ -177,7 +176,7 @@ def new(out: Output, ledger_url: str | None, passphrase_file: str | None) -> Non
     # Before anything that may take long or fail, and even with -q: nobody can show them again.
     said = "Write these words on paper. They are the wallet, and are not shown again."
     out.result({"event": "words", "words": words}, f"{said}\n\n    {words}\n")
-    _open_and_report(out, settings, made, restored=False)
+    _open_and_report(out, settings, made)
 
 
 @wallet.command(
@@ -214,7 +213,7 @@ def restore(
     passphrase = _passphrase(out, settings, new=True)
     place = Place(settings.network, settings.ledger_url, settings.ledger_id)
     made = keystore.create(seed, passphrase, place)
-    _open_and_report(out, settings, made, restored=True)
+    _open_and_report(out, settings, made)
 
 
 @wallet.command("open", epilog=examples("speedpay wallet open --ledger-url http://127.0.0.1:7461"))
@@ -227,21 +226,18 @@ def open_(out: Output, ledger_url: str | None, passphrase_file: str | None) -> N
     """
     settings = load({"ledger_url": ledger_url, "passphrase_file": passphrase_file})
     opened = unlock(out, settings, with_account=False)
-    _open_and_report(out, settings, opened, restored=opened.place.account is not None)
+    _open_and_report(out, settings, opened)
 
 
-def _open_and_report(out: Output, settings: Settings, opened: Unlocked, restored: bool) -> None:
+def _open_and_report(out: Output, settings: Settings, opened: Unlocked) -> None:
     keystore = keystore_of(settings)
     try:
         with ledger_of(opened.place) as ledger:
-            place, granted = open_account(
-                ledger, opened.keys.identity, opened.place, restored=restored
-            )
+            place, granted = open_account(ledger, opened.keys.identity, opened.place)
     except SpeedpayError as error:
         # Whatever it was (no ledger, another ledger, too many accounts today), nothing is lost.
         out.note(f"The wallet is saved: {keystore.path}")
-        if not isinstance(error, OverLimit):  # the ledger's hint says how long to wait
-            error.hint = "the wallet is saved; open its account with: speedpay wallet open"
+        error.hint = "the wallet is saved; open its account with: speedpay wallet open"
         raise
     keystore.update(opened, place)
     lines = _place_lines(place)

@@ -8,7 +8,6 @@ one again, with the same key: a crash, a cut cable or an impatient user never pa
 
 from __future__ import annotations
 
-import hashlib
 import json
 import secrets
 import time
@@ -16,21 +15,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from speedpay.errors import (
-    BadSignature,
-    LedgerFailed,
-    LedgerUnreachable,
-    NotFound,
-    OverLimit,
-    Refused,
-    SpeedpayError,
-    Stale,
-    WrongLedger,
-    WrongNetwork,
-)
+from speedpay.errors import LedgerUnreachable, NotFound, SpeedpayError
 from speedpay.ledger_api import strict
 from speedpay.ledger_api.answers import Balance, History
 from speedpay.ledger_api.client import LedgerClient
+from speedpay.ledger_api.refusals import decides
 from speedpay.ledger_api.shapes import MAX_TIME, Json, Send
 from speedpay.ledger_api.signed import IDEMPOTENCY_KEY_BYTES
 from speedpay.ledger_api.strict import Fields
@@ -40,9 +29,6 @@ from speedpay.wallet import files
 from speedpay.wallet.keystore import Place
 
 _MAX_FILE_BYTES = 16 * 1024
-# Refusals that are checked before the ledger looks the key up, so an earlier attempt may have been
-# carried out all the same.
-_UNDECIDED = (BadSignature, OverLimit, Stale, WrongLedger, WrongNetwork)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,21 +76,13 @@ class Sent:
     earlier: Payment | None = None
 
 
-def open_account(
-    ledger: LedgerClient, identity: SigningKey, place: Place, *, restored: bool = False
-) -> tuple[Place, Amount]:
-    """The account of ``identity``, opened if it is new, and what was granted for that.
+def open_account(ledger: LedgerClient, identity: SigningKey, place: Place) -> tuple[Place, Amount]:
+    """The account of ``identity``, opened if it is new, and what was granted for that just now.
 
-    The idempotency key of a new wallet is that of its identity, so that asking again after a lost
-    answer reports the same grant. A restored wallet asks with a fresh one, and is told of no grant
-    that was made to it long ago.
+    The key is fresh each time: under an old one the ledger would repeat its old answer, and a grant
+    of long ago, spent since, would be reported again. An identity has one account whatever the key.
     """
-    if restored:
-        key = secrets.token_bytes(IDEMPOTENCY_KEY_BYTES)
-    else:
-        named = b"speedpay/v1/open-account\x00" + identity.public
-        key = hashlib.sha256(named).digest()[:IDEMPOTENCY_KEY_BYTES]
-    opened = ledger.open_account(identity, key)
+    opened = ledger.open_account(identity, secrets.token_bytes(IDEMPOTENCY_KEY_BYTES))
     found = ledger.identity
     assert found is not None  # an answer came, so its signature was checked
     return replace(place, ledger_id=found.ledger_id, account=opened.account), opened.granted
@@ -184,12 +162,10 @@ class Funds:
         """Asks until the ledger has decided, then forgets the payment."""
         try:
             self._ledger.send(self._identity, self._account, payment.order, payment.key)
-        except (LedgerUnreachable, LedgerFailed, *_UNDECIDED) as error:
-            raise PaymentUnresolved(payment, error) from error
-        except (Refused, NotFound) as refusal:
-            if isinstance(refusal, NotFound) and refusal.field != "to":
-                raise PaymentUnresolved(payment, refusal) from refusal  # not about this payment
-            payment = replace(payment, refusal=refusal)
+        except SpeedpayError as error:
+            if not decides(error):
+                raise PaymentUnresolved(payment, error) from error
+            payment = replace(payment, refusal=error)
         files.remove(self._unresolved)
         return payment
 

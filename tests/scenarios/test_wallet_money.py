@@ -160,8 +160,9 @@ class Proxy:
     """Between a user and the ledger, and able to lose what passes through.
 
     ``lose`` is what happens to a payment (``POST /v1/transfers``) from now on: "nothing", "request"
-    (the ledger never hears of it), "answer" (the ledger has paid, the user never hears of it), or
-    "hold" (the same, and the connection stays open). ``reached`` is set once the ledger answered.
+    (the ledger never hears of it), "answer" (the ledger has paid, the user never hears of it),
+    "hold" (the same, and the connection stays open), or "identity" (nothing but a refusal of the
+    proxy's own for whoever asks who the ledger is). ``reached`` is set once the ledger answered.
     """
 
     def __init__(self, ledger_url: str) -> None:
@@ -187,6 +188,9 @@ class Proxy:
             while request := near.recv(65_536):
                 if b"POST /v1/transfers " in request and self.lose == "request":
                     return
+                if b"GET /v1/ledger " in request and self.lose == "identity":
+                    near.sendall(_NO_MONEY)
+                    return
                 far.sendall(request)
                 body = request.partition(b"\r\n\r\n")[2]
                 while len(body) < _content_length(request):
@@ -200,6 +204,10 @@ class Proxy:
                         near.recv(1)  # until the user is gone
                     return
                 near.sendall(answer)
+
+
+_REFUSAL = b'{"error":{"code":"balance_too_small","message":"no","field":"amount"}}'
+_NO_MONEY = b"HTTP/1.1 402 x\r\ncontent-length: %d\r\n\r\n%s" % (len(_REFUSAL), _REFUSAL)
 
 
 def _content_length(head: bytes) -> int:
@@ -318,6 +326,17 @@ def test_a_wallet_made_without_a_ledger_is_kept_and_opened_later(tmp_path: Path)
         assert user.ok("wallet", "open", "--json").json["granted"] == "0", "and only once"
 
 
+def test_a_wallet_restored_without_a_ledger_is_told_of_no_grant_of_long_ago(
+    ledger: str, tmp_path: Path
+) -> None:
+    words = new_words()
+    for name in ("first", "second"):
+        user = _user(tmp_path / name, "http://127.0.0.1:1")
+        assert user.run("wallet", "restore", stdin=words).exit_code == 4, "no ledger there"
+        opened = User(user.home, ledger).ok("wallet", "open", "--json").json
+        assert opened["granted"] == ("10000000" if name == "first" else "0")
+
+
 def test_a_lost_answer_never_pays_twice(proxy: Proxy, bob: str, tmp_path: Path) -> None:
     alice = _user_with_wallet(tmp_path / "alice", proxy.url)
 
@@ -343,6 +362,22 @@ def test_a_lost_answer_never_pays_twice(proxy: Proxy, bob: str, tmp_path: Path) 
 
     assert alice.ok("send", bob, "1", "-y", "--json").json["resumed"] is False
     assert alice.sends() == [(bob, "1000000")] * 2, "and a new one is a new one"
+
+
+def test_a_refusal_forged_for_the_ledgers_identity_never_pays_twice(
+    proxy: Proxy, bob: str, tmp_path: Path
+) -> None:
+    """Reproduced once: the wallet forgot the payment, and the same command paid again."""
+    alice = _user_with_wallet(tmp_path / "alice", proxy.url)
+    proxy.lose = "answer"
+    assert alice.run("send", bob, "1", "-y").exit_code == 4
+    proxy.lose = "identity"
+    forged = alice.run("send", bob, "1", "-y")
+    assert forged.exit_code == 4
+    assert "is not known" in forged.err
+    proxy.lose = "nothing"
+    assert alice.ok("send", bob, "1", "-y", "--json").json["resumed"] is True
+    assert alice.sends() == [(bob, "1000000")]
 
 
 def test_a_lost_request_is_paid_once_when_it_is_repeated(
@@ -471,8 +506,9 @@ def test_another_ledger_than_the_one_of_the_wallet_is_not_believed(
     with running_ledger(tmp_path / "impostor") as url:
         elsewhere = User(alice.home, url)
         done = elsewhere.run("balance", "--json")
-        assert done.exit_code == 1
-        assert (done.out, done.error["code"]) == ("", "wrong_ledger")
+        assert done.exit_code == 4
+        assert (done.out, done.error["code"]) == ("", "ledger_unreachable")
+        assert "another ledger answers" in str(done.error["message"])
         assert elsewhere.run("send", alice.account(), "1", "-y").exit_code == 4
     other_network = alice.environment() | {"SPEEDPAY_NETWORK": "mainnet"}
     done_there = subprocess.run(
