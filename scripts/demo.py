@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,7 @@ def main() -> int:
     began = time.monotonic()
     content = arguments.file.absolute() if arguments.file else None
     with local_swarm(SHAPE, content) as swarm:
-        total = swarm.total_bytes
-        say(
-            f"one ledger, an origin with {SHAPE.origin_uplink / MIB:g} MiB/s of uplink, and"
-            f" {SHAPE.free + 1} downloaders with {SHAPE.peer_uplink / MIB:g} MiB/s each:"
-            f" {total / MIB:.0f} MiB of {swarm.content.name}"
-        )
+        say(scene(swarm.total_bytes, swarm.content.name, swarm.shape.as_json()))
         say("everybody downloads for free …")
         free = swarm.run("off", LIMIT_S)
         say(f"  the one we watch: {free.seconds:.1f} s")
@@ -38,7 +34,7 @@ def main() -> int:
         paid = swarm.run("auto", LIMIT_S)
         say(f"  the one that pays: {paid.seconds:.1f} s\n")
         report = figures(swarm, free, paid)
-        show(swarm, free, paid, report)
+    say(table(report))
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=2) + "\n")
     say(f"\n{time.monotonic() - began:.0f} s in all")
@@ -48,64 +44,94 @@ def main() -> int:
 
 def figures(swarm: LocalSwarm, free: Round, paid: Round) -> dict[str, Any]:
     """What was measured, with the ledger's books as every owner and the ledger itself see them."""
-    books = swarm.books()
-    accounted = sum(
-        int(balance[name]) + int(balance["in_escrow"][name])
-        for balance in swarm.balances().values()
-        for name in ("token", "credit")
-    )
+    issued, accounted = swarm.tokens()
     return {
         "free_seconds": round(free.seconds, 3),
         "paid_seconds": round(paid.seconds, 3),
         "gain": round(free.seconds / paid.seconds, 3),
         "bytes": paid.total_bytes,
-        "sha256_ok": free.sha256_ok and paid.sha256_ok and books["ok"],
+        "sha256_ok": free.sha256_ok and paid.sha256_ok,
         "paid_utok": paid.paid["paid_utok"],
-        "issued_utok": str(sum(int(amount) for amount in books["issued_utok"].values())),
+        "issued_utok": str(issued),
         "accounted_utok": str(accounted),
-        "payees": paid.paid["payees"],
+        "payees": [
+            payee | {"name": swarm.name_of(payee["peer"])}
+            for payee in sorted(paid.paid["payees"], key=lambda payee: -int(payee["utok"]))
+        ],
         "others_slowdown": round(paid.others_mean / free.others_mean - 1, 4),
         "others_free_seconds": [round(seconds, 3) for seconds in free.others],
         "others_paid_seconds": [round(seconds, 3) for seconds in paid.others],
+        "free_progress": _points(free),
+        "paid_progress": _points(paid),
+        "bid": paid.paid["bid"],
+        "content": swarm.content.name,
         "parameters": swarm.shape.as_json(),
     }
 
 
-def show(swarm: LocalSwarm, free: Round, paid: Round, report: dict[str, Any]) -> None:
-    from rich.console import Console
-    from rich.table import Table
+def _points(one: Round) -> list[list[float]]:
+    """[seconds, verified bytes] of the downloader that is watched."""
+    return [[round(seconds, 3), count] for seconds, count in one.progress["payer"]]
 
-    console = Console(width=96, highlight=False)
-    speed = Table(title="the same download", title_justify="left")
-    for heading in ("", "seconds", "MiB/s", "tokens"):
-        speed.add_column(heading, justify="left" if not heading else "right")
-    size = report["bytes"] / MIB
-    speed.add_row("free", f"{free.seconds:.1f}", f"{size / free.seconds:.2f}", "0")
-    tokens = int(report["paid_utok"]) / 1e6
-    speed.add_row("paid", f"{paid.seconds:.1f}", f"{size / paid.seconds:.2f}", f"{tokens:.6f}")
-    console.print(speed)
-    console.print(
-        f"gain {report['gain']:.2f}x   (BitTorrent Speed claimed +219.2 %, {CLAIMED:.2f}x)\n"
-        f"the other {swarm.shape.free} took {free.others_mean:.1f} s, then {paid.others_mean:.1f} s:"
-        f" {report['others_slowdown']:+.1%}\n"
+
+def scene(total_bytes: int, content: str, parameters: dict[str, int]) -> str:
+    origin, peer = parameters["origin_uplink_bytes_s"], parameters["peer_uplink_bytes_s"]
+    return (
+        f"one ledger, an origin with {origin / MIB:g} MiB/s of uplink, and"
+        f" {parameters['free_downloaders'] + 1} downloaders with {peer / MIB:g} MiB/s each:"
+        f" {total_bytes / MIB:.0f} MiB of {content}"
     )
-    payees = Table(title="who was paid", title_justify="left")
-    for heading in ("peer", "tokens", "MiB", "tokens a GiB"):
-        payees.add_column(heading, justify="left" if heading == "peer" else "right")
-    for payee in sorted(report["payees"], key=lambda payee: -int(payee["utok"])):
-        utok, count = int(payee["utok"]), payee["bytes"]
-        a_gib = f"{utok / 1e6 * 1024 * MIB / count:.3f}" if count else "-"
-        payees.add_row(
-            swarm.name_of(payee["peer"]), f"{utok / 1e6:.6f}", f"{count / MIB:.1f}", a_gib
-        )
-    console.print(payees)
-    console.print(f"the bid: {paid.paid['bid']}\n")
+
+
+def table(report: dict[str, Any]) -> str:
+    """The figures for people; all of them come out of the report, so that texts can quote them."""
+    size, tokens = report["bytes"] / MIB, _tokens(report["paid_utok"])
+    seconds = {"free": report["free_seconds"], "paid": report["paid_seconds"]}
+    others = [
+        sum(report[f"others_{kind}_seconds"]) / len(report[f"others_{kind}_seconds"])
+        for kind in ("free", "paid")
+    ]
     same = report["issued_utok"] == report["accounted_utok"]
-    console.print(
-        f"SHA-256 of every file: {'right' if report['sha256_ok'] else 'WRONG'}\n"
+    payees = [
+        (
+            payee["name"], _tokens(payee["utok"]), f"{payee['bytes'] / MIB:.1f}",
+            f"{int(payee['utok']) * 1024 * MIB / 1e6 / payee['bytes']:.3f}" if payee["bytes"] else "-",
+        )
+        for payee in report["payees"]
+    ]  # fmt: skip
+    return "\n".join([
+        *columns([
+            ("the same download", "seconds", "MiB/s", "tokens"),
+            *((kind, f"{s:.1f}", f"{size / s:.2f}", tokens if kind == "paid" else "0")
+              for kind, s in seconds.items()),
+        ]),
+        f"gain {report['gain']:.2f}x (BitTorrent Speed claimed +219.2 %, {CLAIMED:.2f}x)",
+        f"the other {len(report['others_free_seconds'])} took {others[0]:.1f} s, then {others[1]:.1f} s:"
+        f" {report['others_slowdown']:+.1%}",
+        "",
+        *columns([("who was paid", "tokens", "MiB", "tokens a GiB"), *payees]),
+        f"the bid: {report['bid']}",
+        "",
+        f"SHA-256 of every file: {'right' if report['sha256_ok'] else 'WRONG'}",
         f"the ledger's books: issued {report['issued_utok']} µtok, all accounts and escrow together"
-        f" {report['accounted_utok']} µtok: {'the same' if same else 'NOT THE SAME'}"
-    )
+        f" {report['accounted_utok']} µtok: {'the same' if same else 'NOT THE SAME'}",
+    ])  # fmt: skip
+
+
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines with aligned columns: the first to the left, numbers to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _tokens(utok: str) -> str:
+    return f"{int(utok) / 1e6:.6f}"
 
 
 def say(text: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import queue
@@ -16,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -27,11 +28,15 @@ STOCK = Path(__file__).resolve().parent / "stock_client.py"
 INSTALLER = Path("/usr/lib/debian-installer/images")
 _PORT = 7881
 _START_S, _STOP_S = 60.0, 20.0
+_ROUNDS = itertools.count(1)
+_TICKS_A_S = os.sysconf("SC_CLK_TCK")
+#: (seconds since the origin's first word, verified bytes), rising in both.
+Progress = list[tuple[float, int]]
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Uplinks in bytes a second. ``free``: how many downloaders besides the one that is measured."""
+    """Uplinks in bytes a second, 0 for no limit. ``free``: how many downloaders besides the measured one."""
 
     origin_uplink: int
     peer_uplink: int
@@ -52,6 +57,7 @@ class Process:
         self.lines: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.events: dict[str, dict[str, Any]] = {}
         self.at: dict[str, float] = {}
+        self.progress: list[tuple[float, int]] = []
         self._log = log
         environment = os.environ | {
             "SPEEDPAY_HOME": str(home), "SPEEDPAY_PASSPHRASE_FILE": str(home / "passphrase"),
@@ -70,9 +76,13 @@ class Process:
             except ValueError:
                 continue
             # A line without "event" is a command's result; a ledger's says where it listens.
-            name = said.get("event", "result")
-            self.events[name] = said
-            self.at[name] = time.monotonic()
+            name, now = said.get("event", "result"), time.monotonic()
+            if name == "progress" and said["total_bytes"]:
+                self.progress.append((now, said["done_bytes"]))
+                if said["done_bytes"] == said["total_bytes"]:
+                    name = "complete"
+            if name not in self.events:
+                self.events[name], self.at[name] = said, now
             self.lines.put(said)
         self.lines.put(None)
 
@@ -88,6 +98,11 @@ class Process:
             if said is None and event not in self.events:
                 raise RuntimeError(f"{self.name} ended before {event!r}: {self.words()}")
         return self.events[event]
+
+    def cpu_s(self) -> float:
+        """User and system time of all its threads so far; fails once it has ended."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS_A_S
 
     def words(self) -> str:
         return self._log.read_text(errors="replace")[-800:]
@@ -108,19 +123,44 @@ class Process:
 
 @dataclass
 class Round:
-    """What one swarm did. ``seconds``: of the measured downloader, from the origin's first word;
-    ``others``: the same of every other one, in order."""
+    """What one swarm did, in seconds from the origin's first word.
+
+    ``seconds``: until the measured downloader had its last verified byte; ``others``: the same of every
+    other one. Who had not finished by the limit is counted with the limit, and with its verified bytes.
+    ``paid``: the measured one's receipt. ``cpu_s``: of all clients until the last had finished.
+    ``protocol_bytes``: by client, our messages sent and received.
+    """
 
     seconds: float
     others: list[float]
     total_bytes: int
     sha256_ok: bool
-    paid: dict[str, Any] = field(default_factory=dict)
-    origin: dict[str, Any] = field(default_factory=dict)
+    paid: dict[str, Any]
+    progress: dict[str, Progress]
+    cpu_s: float
+    protocol_bytes: dict[str, int]
 
     @property
     def others_mean(self) -> float:
         return mean(self.others)
+
+    @property
+    def last_s(self) -> float:
+        return max(self.seconds, *self.others) if self.others else self.seconds
+
+    def verified_by(self, seconds: float) -> float:
+        """Verified bytes of all downloaders together at that moment, straight between two points."""
+        return sum(_at(points, seconds) for points in self.progress.values())
+
+
+def _at(points: Progress, seconds: float) -> float:
+    before = (0.0, 0)
+    for point in points:
+        if point[0] > seconds:
+            part = (seconds - before[0]) / (point[0] - before[0])
+            return before[1] + part * (point[1] - before[1])
+        before = point
+    return before[1]
 
 
 class LocalSwarm:
@@ -133,15 +173,27 @@ class LocalSwarm:
         self.torrent = folder / "content.torrent"
         self.ledger: Process | None = None
         self.ledger_url = ""
-        self._round = 0
+        self._round = next(_ROUNDS)
+        # Two swarms at once on one machine must not meet.
+        self._network = f"127.{1 + os.getpid() // 250 % 250}.{1 + os.getpid() % 250}"
         self._hashes = _hashes(content)
 
     @property
     def total_bytes(self) -> int:
         return sum(size for size, _ in self._hashes.values())
 
-    def start(self) -> None:
+    def start(self, *, money: bool = True) -> None:
+        """``money``: a ledger, and a wallet for everybody; stock clients need none."""
         _run(["create", str(self.content), "-o", str(self.torrent), "--json"], self.folder)
+        homes = [self._home(name) for name in ("origin", "payer", *self._free_names())]
+        for home in homes:
+            home.mkdir()
+            (home / "passphrase").write_text("only for this demonstration\n")
+        if money:
+            self._start_ledger()
+            self._make_wallets(homes)
+
+    def _start_ledger(self) -> None:
         home = self.folder / "ledger"
         home.mkdir()
         command = [
@@ -151,10 +203,8 @@ class LocalSwarm:
         self.ledger = Process("ledger", command, home, self.folder / "ledger.log")
         said = self.ledger.until("result", time.monotonic() + _START_S)
         self.ledger_url = said["url"]
-        homes = [self._home(name) for name in ("origin", "payer", *self._free_names())]
-        for home in homes:
-            home.mkdir()
-            (home / "passphrase").write_text("only for this demonstration\n")
+
+    def _make_wallets(self, homes: list[Path]) -> None:
         # Two at a time: making a wallet costs a third of a second of one core, on purpose.
         for pair in zip(homes[::2], [*homes[1::2], None], strict=False):
             running = [self._new_wallet(home) for home in pair if home]
@@ -175,6 +225,21 @@ class LocalSwarm:
         if self.ledger is not None:
             self.ledger.stop()
 
+    def tokens(self) -> tuple[int, int]:
+        """µtok issued by the ledger's books, and held by all accounts and in escrow as owners see it.
+
+        Raises RuntimeError when the books do not hold.
+        """
+        books = self.books()
+        if not books["ok"]:
+            raise RuntimeError(f"the ledger's books are broken: {books}")
+        accounted = sum(
+            int(balance[name]) + int(balance["in_escrow"][name])
+            for balance in self.balances().values()
+            for name in ("token", "credit")
+        )
+        return sum(int(amount) for amount in books["issued_utok"].values()), accounted
+
     def balances(self) -> dict[str, dict[str, Any]]:
         """name → its balance as the ledger signs it."""
         names = ("origin", "payer", *self._free_names())
@@ -190,13 +255,13 @@ class LocalSwarm:
 
         ``stock``: the same swarm of plain libtorrent sessions, nothing of ours in them.
         """
-        self._round += 1
+        self._round = next(_ROUNDS)
         folder = self.folder / f"round{self._round}"
         folder.mkdir()
         names = ["payer", *self._free_names()]
         deadline = time.monotonic() + _START_S
         with contextlib.ExitStack() as stack:
-            down = {}
+            down: dict[str, Process] = {}
             for name in names:
                 down[name] = self._downloader(name, names, folder, pay, stock)
                 stack.callback(down[name].stop)
@@ -204,27 +269,45 @@ class LocalSwarm:
                 process.until("started", deadline)
             origin = self._origin(names, folder, stock)
             stack.callback(origin.stop)
+            everybody = {"origin": origin, **down}
+            cpu_before = sum(process.cpu_s() for process in down.values())
             origin.until("seeding", deadline)
             began = origin.at["seeding"]
+            cpu_before += origin.cpu_s()
             for process in down.values():
-                process.until("finished", began + limit_s)
-            seconds = {name: process.at["finished"] - began for name, process in down.items()}
-            finished = down["payer"].events["finished"]
-            for process in (*down.values(), origin):
+                try:
+                    process.until("complete", began + limit_s)
+                except RuntimeError:
+                    if not stock or process.process.poll() is not None:
+                        raise
+            cpu_s = sum(process.cpu_s() for process in everybody.values()) - cpu_before
+            if not stock:
+                for process in down.values():
+                    process.until("finished", began + limit_s)
+            for process in everybody.values():
                 process.ask_to_stop()
-            for process in (*down.values(), origin):
+            for process in everybody.values():
                 process.stop()
-        ok = _hashes(folder / "payer" / self.content.name) == self._hashes
+        progress = {
+            name: [(at - began, done) for at, done in process.progress if 0 < at - began < limit_s]
+            for name, process in down.items()
+        }
+        took = {name: min(p.at.get("complete", began + limit_s) - began, limit_s)
+                for name, p in down.items()}  # fmt: skip
+        finished = took["payer"] < limit_s
+        ok = finished and _hashes(folder / "payer" / self.content.name) == self._hashes
         shutil.rmtree(folder)
-        others = [seconds[name] for name in names[1:]]
         return Round(
-            seconds["payer"],
-            others,
+            took["payer"],
+            [took[name] for name in names[1:]],
             self.total_bytes,
             ok,
-            finished,
-            origin.events.get("result", {}),
-        )
+            down["payer"].events.get("finished", {}),
+            progress,
+            cpu_s,
+            {name: process.events.get("result", {}).get("protocol_bytes", 0)
+             for name, process in everybody.items()},
+        )  # fmt: skip
 
     def name_of(self, peer: str) -> str:
         """Who has this address: "origin" or "peer 3"."""
@@ -240,10 +323,14 @@ class LocalSwarm:
     def _home(self, name: str) -> Path:
         return self.folder / f"home-{name}"
 
+    @staticmethod
+    def _limit(bytes_s: int) -> list[str]:
+        return ["--up-limit", str(bytes_s)] if bytes_s else []
+
     def _address(self, name: str) -> str:
         fixed = {"origin": 0, "payer": 1}
         number = fixed[name] if name in fixed else int(name.removeprefix("free")) + 1
-        return f"127.0.0.{10 + number}:{_PORT + self._round}"
+        return f"{self._network}.{10 + number}:{_PORT + self._round}"
 
     def _downloader(
         self, name: str, names: list[str], folder: Path, pay: str, stock: bool
@@ -260,7 +347,7 @@ class LocalSwarm:
             command = [
                 str(SPEEDPAY), "get", str(self.torrent), "-o", str(target), "--seed", "--json",
                 "--pay", pay if name == "payer" else "off",
-                "--listen", self._address(name), "--up-limit", str(self.shape.peer_uplink),
+                "--listen", self._address(name), *self._limit(self.shape.peer_uplink),
                 *(word for other in others for word in ("--peer", other)),
             ]  # fmt: skip
         log = self.folder / f"{name}-{self._round}.log"
@@ -268,16 +355,16 @@ class LocalSwarm:
 
     def _origin(self, names: list[str], folder: Path, stock: bool) -> Process:
         peers = [self._address(name) for name in names]
-        address, limit = self._address("origin"), str(self.shape.origin_uplink)
+        address = self._address("origin")
         if stock:
             command = [
                 sys.executable, str(STOCK), str(self.torrent), str(self.content.parent), address,
-                limit, *peers,
+                str(self.shape.origin_uplink), *peers,
             ]  # fmt: skip
         else:
             command = [
                 str(SPEEDPAY), "seed", str(self.torrent), "-o", str(self.content.parent), "--json",
-                "--listen", address, "--up-limit", limit,
+                "--listen", address, *self._limit(self.shape.origin_uplink),
                 *(word for peer in peers for word in ("--peer", peer)),
             ]  # fmt: skip
         log = self.folder / f"origin-{self._round}.log"
@@ -285,14 +372,16 @@ class LocalSwarm:
 
 
 @contextlib.contextmanager
-def local_swarm(shape: Shape, content: Path | None) -> Iterator[LocalSwarm]:
-    """A started swarm in a temporary folder. ``content``: a file or folder of the user's; by default the
-    Debian installer's netboot images."""
-    with tempfile.TemporaryDirectory(prefix="speedpay-swarm-") as name:
+def local_swarm(
+    shape: Shape, content: Path | None, *, money: bool = True, within: Path | None = None
+) -> Iterator[LocalSwarm]:
+    """A started swarm in a temporary folder, or in one below ``within``. ``content``: a file or folder;
+    by default the Debian installer's netboot images."""
+    with tempfile.TemporaryDirectory(prefix="speedpay-swarm-", dir=within) as name:
         folder = Path(name)
         swarm = LocalSwarm(folder, shape, content or installer_images(folder))
         try:
-            swarm.start()
+            swarm.start(money=money)
             yield swarm
         finally:
             swarm.close()
