@@ -160,6 +160,38 @@ class Assignment:
         verify(payee_key, "assignment", domain, body, self.signature, "assignment.signature")
 
 
+@dataclass(frozen=True, slots=True)
+class Closing:
+    """ "End this channel: ``cumulative`` in all is what I was promised." Signed by the payee's key.
+
+    An assignment does not say so: whoever read one on the way could end the channel with it while it
+    is in use, and what the payee earned afterwards could never be paid. Nor can the voucher that
+    comes with it be left out on the way: the total is signed.
+    """
+
+    channel: bytes
+    account: bytes
+    cumulative: Amount
+    signature: bytes
+
+    @staticmethod
+    def body(channel: bytes, account: bytes, cumulative: Amount) -> bytes:
+        return channel + account + cumulative.utok.to_bytes(8)
+
+    @classmethod
+    def sign(
+        cls, key: SigningKey, domain: Domain, channel: bytes, account: bytes, cumulative: Amount
+    ) -> Closing:
+        signature = key.sign("close", domain, cls.body(channel, account, cumulative))
+        return cls(channel, account, cumulative, signature)
+
+    def check(self, domain: Domain, payee_key: bytes) -> None:
+        if len(self.account) != ACCOUNT_ID_BYTES:
+            raise Malformed(f"must be {ACCOUNT_ID_BYTES} bytes", field="close.account")
+        body = self.body(self.channel, self.account, self.cumulative)
+        verify(payee_key, "close", domain, body, self.signature, "close.signature")
+
+
 def with_more_escrow(known: Statement, newer: Statement) -> Statement:
     """The newer statement of the same channel, or WrongChannel if it changes anything else."""
     same = replace(newer, escrow=known.escrow, expiry=known.expiry)

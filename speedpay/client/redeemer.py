@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from speedpay.channel.voucher import Assignment
+from speedpay.channel.voucher import Assignment, Closing
 from speedpay.client.account import Account
 from speedpay.client.patience import until_answered
 from speedpay.client.store import Earned, Store
@@ -81,13 +81,16 @@ class Redeemer:
         best = earned.channel.best
         if not close and (best is None or best.cumulative <= earned.redeemed):
             return None
-        return Redemption(channel, best, self._assignment(earned), close)
+        return self._signed(earned, close)
 
-    def _assignment(self, earned: Earned) -> Assignment:
-        account = self._account
-        key = account.keys.payee_key(earned.infohash)
-        channel = earned.channel.statement.channel
-        return Assignment.sign(key, account.domain, channel, account.id)
+    def _signed(self, earned: Earned, close: bool) -> Redemption:
+        domain, account = self._account.domain, self._account.id
+        key = self._account.keys.payee_key(earned.infohash)
+        known = earned.channel
+        channel = known.statement.channel
+        assignment = Assignment.sign(key, domain, channel, account)
+        closing = Closing.sign(key, domain, channel, account, known.accepted) if close else None
+        return Redemption(channel, known.best, assignment, closing)
 
     def _settle(self, item: Redemption, outcome: Outcome) -> None:
         earned = self._store.earned(item.channel)

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from speedpay.channel.payee import check_voucher
 from speedpay.channel.voucher import Voucher
-from speedpay.errors import ChannelClosed, Malformed, NotAllowed, SpeedpayError
+from speedpay.errors import ChannelClosed, Malformed, NotAllowed, NotIncreasing, SpeedpayError
 from speedpay.ledger import accounts, book, channels, chart
 from speedpay.ledger.channels import FOLLOWS, Channel
 from speedpay.ledger.chart import Kind
@@ -40,8 +40,12 @@ def check(domain: Domain, known: Channel, item: Redemption) -> None:
         check_voucher(
             domain, known.id, known.statement.payer_key, known.payable, accepted, item.voucher
         )  # fmt: skip
+    elif known.paid:
+        raise NotIncreasing(f"is missing: {known.paid} tok are paid already", field="cumulative")
     if item.assignment:
         item.assignment.check(domain, known.statement.payee_key)
+    if item.close:
+        item.close.check(domain, known.statement.payee_key)
 
 
 def redeem(connection: sa.Connection, domain: Domain, item: Redemption, now: int) -> Outcome:
@@ -59,7 +63,7 @@ def redeem(connection: sa.Connection, domain: Domain, item: Redemption, now: int
                 check(domain, known, item)
                 raise ChannelClosed("cannot be paid any more", field="channel")
             paid = found
-        elif item.voucher and item.voucher.cumulative < known.paid:
+        elif item.total < known.paid:
             check(domain, known, item)
         if item.close or known.state is ChannelState.UNCLAIMED:
             more, refund = close(connection, channels.load(connection, item.channel), now)
@@ -89,6 +93,13 @@ def _assign(connection: sa.Connection, known: Channel, item: Redemption) -> byte
     if changed.rowcount != 1:
         raise NotAllowed("the payee named another account before", field="account")
     return account
+
+
+_AS_REQUESTED = {
+    "assignment.account": "account",
+    "assignment.signature": "assignment",
+    "close.signature": "close",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +210,5 @@ def _refund(connection: sa.Connection, known: Channel, rest: Amount, now: int) -
 def at_item(error: SpeedpayError, at: int) -> None:
     """Let ``error`` name the field as the request did: ``items[3].cumulative``."""
     inner = (error.field or "").removeprefix("voucher.")
-    inner = {"assignment.account": "account", "assignment.signature": "assignment"}.get(
-        inner, inner
-    )  # fmt: skip
+    inner = _AS_REQUESTED.get(inner, inner)
     error.field = f"items[{at}].{inner}" if inner else f"items[{at}]"

@@ -9,11 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from speedpay.channel.voucher import ACCOUNT_ID_BYTES, NONCE_BYTES, Assignment, Voucher
+from speedpay.channel.voucher import ACCOUNT_ID_BYTES, NONCE_BYTES, Assignment, Closing, Voucher
 from speedpay.errors import Malformed
 from speedpay.ledger_api.strict import Fields
 from speedpay.signing import HASH_BYTES, PUBLIC_KEY_BYTES, SIGNATURE_BYTES, check_public_key
-from speedpay.units import Amount, MoneyClass
+from speedpay.units import ZERO, Amount, MoneyClass
 
 MIN_LIFETIME_S = 15 * 60
 MAX_LIFETIME_S = 24 * 3600
@@ -154,14 +154,18 @@ class Redemption:
     """A payee's claim on one channel.
 
     The assignment may be left out once the ledger has taken it. ``close`` ends the channel and
-    refunds the rest; it always needs the assignment, which the payer has never seen. ``voucher`` is
-    None only for closing.
+    refunds the rest; it needs the assignment, and is signed over that account and over the total of
+    ``voucher``, which is None (a total of zero) only for closing a channel that has paid nothing.
     """
 
     channel: bytes
     voucher: Voucher | None
     assignment: Assignment | None
-    close: bool = False
+    close: Closing | None = None
+
+    @property
+    def total(self) -> Amount:
+        return self.voucher.cumulative if self.voucher else ZERO
 
     @classmethod
     def from_json(cls, value: object, path: str) -> Redemption:
@@ -174,12 +178,16 @@ class Redemption:
         if fields.has("account") or fields.has("assignment"):
             account = fields.hex("account", ACCOUNT_ID_BYTES)
             assignment = Assignment(channel, account, fields.hex("assignment", SIGNATURE_BYTES))
-        close = fields.flag("close") if fields.has("close") else False
+        closed_by = fields.hex("close", SIGNATURE_BYTES) if fields.has("close") else None
         fields.end()
-        if voucher is None and not close:
+        if voucher is None and closed_by is None:
             raise Malformed("is missing", field=fields.path("cumulative"))
-        if close and assignment is None:
+        if closed_by is None:
+            return cls(channel, voucher, assignment)
+        if assignment is None:
             raise Malformed("is needed to close", field=fields.path("assignment"))
+        total = cls(channel, voucher, assignment).total
+        close = Closing(channel, assignment.account, total, closed_by)
         return cls(channel, voucher, assignment, close)
 
     def to_json(self) -> Json:
@@ -190,7 +198,7 @@ class Redemption:
             made["account"] = self.assignment.account.hex()
             made["assignment"] = self.assignment.signature.hex()
         if self.close:
-            made["close"] = True
+            made["close"] = self.close.signature.hex()
         return made
 
 

@@ -12,7 +12,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from speedpay.channel.voucher import Assignment, SignedStatement, Statement, Voucher, channel_id
+from speedpay.channel.voucher import (
+    Assignment,
+    Closing,
+    SignedStatement,
+    Statement,
+    Voucher,
+    channel_id,
+)
 from speedpay.errors import Refused
 from speedpay.market.allocator import Demand, shares, weights
 from speedpay.market.bidder import Formula, Plan, explain
@@ -197,6 +204,7 @@ def signing_file() -> Json:
 
 def channel_file() -> Json:
     assignment = Assignment.sign(PAYEE, DOMAIN, CHANNEL, bytes(range(16)))
+    closing = Closing.sign(PAYEE, DOMAIN, CHANNEL, assignment.account, VOUCHER.cumulative)
     return {
         "nonce": NONCE.hex(),
         "channel_id": CHANNEL.hex(),
@@ -212,6 +220,11 @@ def channel_file() -> Json:
         "assignment": {
             "account": assignment.account.hex(),
             "signature": assignment.signature.hex(),
+        },
+        "close": {
+            "account": closing.account.hex(),
+            "cumulative": closing.cumulative.to_wire(),
+            "signature": closing.signature.hex(),
         },
         "certificate": {
             "not_before": CERTIFICATE.not_before,

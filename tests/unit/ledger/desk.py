@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import pytest
 import sqlalchemy as sa
 
-from speedpay.channel.voucher import Assignment, Statement, Voucher
+from speedpay.channel.voucher import Assignment, Closing, Statement, Voucher
 from speedpay.errors import SpeedpayError
 from speedpay.ledger import invariants
 from speedpay.ledger.answering import answer
@@ -86,9 +86,16 @@ class Line:
         domain = self.desk.service.domain
         return Assignment.sign(self.payee_key, domain, self.id, account or self.payee.account)
 
-    def item(self, utok: int | None, close: bool = False) -> Redemption:
+    def closing(self, utok: int, account: bytes | None = None) -> Closing:
+        domain, owner = self.desk.service.domain, account or self.payee.account
+        return Closing.sign(self.payee_key, domain, self.id, owner, Amount(utok))
+
+    def item(
+        self, utok: int | None, close: bool = False, account: bytes | None = None
+    ) -> Redemption:
         voucher = self.voucher(utok) if utok is not None else None
-        return Redemption(self.id, voucher, self.assignment(), close)
+        closing = self.closing(utok or 0, account) if close else None
+        return Redemption(self.id, voucher, self.assignment(account), closing)
 
     def redeem(self, utok: int | None, close: bool = False) -> Outcome:
         return self.desk.redeem(self.item(utok, close))

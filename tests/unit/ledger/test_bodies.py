@@ -152,9 +152,12 @@ def test_every_field_of_an_opening_is_named_when_it_is_wrong(
         ('"' + "\\" * 999, "body"),
         ('{"items":"\\ud800"}', "items"),
         ('{"\\ud800\\u001b[31m":1}', "items"),
-        ('{"items":[{"channel":"' + "00" * 32 + '","close":1}]}', "items[0].close"),
+        ('{"items":[{"channel":"' + "00" * 32 + '","close":true}]}', "items[0].close"),
         ('{"items":[{"channel":"' + "00" * 32 + '"}]}', "items[0].cumulative"),
-        ('{"items":[{"channel":"' + "00" * 32 + '","close":true}]}', "items[0].assignment"),
+        (
+            '{"items":[{"channel":"' + "00" * 32 + '","close":"' + "00" * 64 + '"}]}',
+            "items[0].assignment",
+        ),
         (
             '{"items":[{"channel":"' + "00" * 32 + '","cumulative":"1"}]}',
             "items[0].signature",

@@ -96,7 +96,7 @@ def test_a_refund_computed_from_an_old_view_is_refused(desk: Desk) -> None:
         a_deposit,
         lambda: line.redeem(350),
         more_escrow,
-        lambda: line.redeem(None, close=True),
+        lambda: line.redeem(350, close=True),
     ]
     for change in changes:
         old = seen(line)

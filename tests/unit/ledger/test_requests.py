@@ -234,7 +234,7 @@ def test_history_comes_in_pages_newest_first_and_names_no_other_side_of_a_channe
     for utok in range(1, 6):
         desk.ask(calls.send(ann.key, ann.account, order(ben, utok), fresh()))
     line: Line = desk.line(payer=ann)
-    desk.redeem(replace(line.item(400, close=True), assignment=line.assignment(ben.account)))
+    desk.redeem(line.item(400, close=True, account=ben.account))
     pages, before = [], None
     while True:
         page = desk.ask(calls.history(ann.key, ann.account, before, 3))

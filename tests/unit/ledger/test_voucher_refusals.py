@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from speedpay.channel.voucher import Assignment, Voucher
+from speedpay.channel.voucher import Assignment, Closing, Voucher
 from speedpay.errors import (
     AboveEscrow,
     BadSignature,
@@ -166,16 +166,65 @@ def test_a_closed_channel_never_pays(desk: Desk, line: Line) -> None:
 
 
 def test_only_the_payee_closes_before_the_expiry(desk: Desk, line: Line) -> None:
-    """Closing needs the assignment, which the payer cannot sign and never sees."""
+    """Closing needs two signatures of the payee's key, which the payer does not have."""
     line.redeem(100)
+    voucher, closing, domain = line.voucher(100), line.closing(100), desk.service.domain
     with desk.refused(Malformed, "items[0].assignment"):
-        desk.redeem(Redemption(line.id, line.voucher(100), None, close=True))
-    payers = Assignment.sign(line.payer_key, desk.service.domain, line.id, line.payer.account)
+        desk.redeem(Redemption(line.id, voucher, None, closing))
+    payers = Assignment.sign(line.payer_key, domain, line.id, line.payer.account)
     with desk.refused(NotAllowed, "items[0].account"):
-        desk.redeem(Redemption(line.id, None, payers, close=True))
-    own = Assignment.sign(line.payer_key, desk.service.domain, line.id, line.payee.account)
+        desk.redeem(Redemption(line.id, voucher, payers, closing))
+    own = Assignment.sign(line.payer_key, domain, line.id, line.payee.account)
     with desk.refused(BadSignature, "items[0].assignment"):
-        desk.redeem(Redemption(line.id, None, own, close=True))
+        desk.redeem(Redemption(line.id, voucher, own, closing))
+    own_end = Closing.sign(line.payer_key, domain, line.id, line.payee.account, Amount(100))
+    with desk.refused(BadSignature, "items[0].close"):
+        desk.redeem(Redemption(line.id, voucher, line.assignment(), own_end))
+
+
+def test_who_reads_a_redemption_on_the_way_cannot_end_the_channel_with_it(
+    desk: Desk, line: Line
+) -> None:
+    """What goes over plain HTTP is a voucher and its assignment: neither says "close"."""
+    seen = line.item(100)
+    desk.redeem(seen)
+    assert seen.assignment is not None
+    replayed = Closing(line.id, line.payee.account, Amount(100), seen.assignment.signature)
+    with desk.refused(BadSignature, "items[0].close"):
+        desk.redeem(replace(seen, close=replayed))
+    assert line.redeem(900).amount == Amount(800)
+
+
+def test_the_voucher_cannot_be_taken_out_of_a_closing_on_the_way(desk: Desk, line: Line) -> None:
+    """Else the rest would go back to the payer, and the payee's last voucher with it."""
+    ending = line.item(700, close=True)
+    with desk.refused(BadSignature, "items[0].close"):
+        desk.redeem(replace(ending, voucher=None))
+    with desk.refused(BadSignature, "items[0].close"):
+        desk.redeem(replace(ending, voucher=line.voucher(600)))
+    outcome = desk.redeem(ending)
+    assert (outcome.amount, outcome.refund) == (Amount(700), Amount(300))
+
+
+def test_a_closing_holds_for_its_channel_and_account_only(desk: Desk, line: Line) -> None:
+    foreign = replace(desk.line(escrow=1000).closing(100), channel=line.id)
+    with desk.refused(BadSignature, "items[0].close"):
+        desk.redeem(Redemption(line.id, line.voucher(100), line.assignment(), foreign))
+    other = desk.person()
+    with desk.refused(BadSignature, "items[0].close"):
+        desk.redeem(
+            Redemption(
+                line.id, line.voucher(100), line.assignment(), line.closing(100, other.account)
+            )
+        )
+
+
+def test_an_old_closing_with_less_than_was_paid_is_refused(desk: Desk, line: Line) -> None:
+    unused, early = line.item(None, close=True), line.item(100, close=True)
+    line.redeem(500)
+    for old in (unused, early):
+        with desk.refused(NotIncreasing, "items[0].cumulative"):
+            desk.redeem(old)
 
 
 def test_one_bad_item_of_a_batch_harms_no_other(desk: Desk) -> None:

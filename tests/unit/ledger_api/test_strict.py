@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from speedpay.channel.voucher import Assignment, Voucher
+from speedpay.channel.voucher import Assignment, Closing, Voucher
 from speedpay.errors import Malformed
 from speedpay.ledger_api import calls, strict
 from speedpay.ledger_api.answers import HistoryEntry
@@ -38,7 +39,12 @@ def redemptions(draw: st.DrawFn) -> Redemption:
     assignment = None
     if close or draw(st.booleans()):
         assignment = Assignment(channel, draw(accounts), draw(signatures))
-    return Redemption(channel, voucher, assignment, close)
+    made = Redemption(channel, voucher, assignment)
+    if not close:
+        return made
+    assert assignment is not None
+    closing = Closing(channel, assignment.account, made.total, draw(signatures))
+    return replace(made, close=closing)
 
 
 @given(st.lists(redemptions(), min_size=1, max_size=5))
@@ -103,14 +109,14 @@ def test_batches_keep_the_order_and_fit_into_a_request() -> None:
         bytes(32),
         Voucher(bytes(32), Amount(MAX_UTOK), bytes(64)),
         Assignment(bytes(32), bytes(16), bytes(64)),
-        close=True,
+        Closing(bytes(32), bytes(16), Amount(MAX_UTOK), bytes(64)),
     )
-    small = Redemption(bytes(32), None, item.assignment, close=True)
+    small = replace(item, voucher=None)
     items = [item] * 700 + [small] * 1300
     made = calls.batches(items)
     assert [one for batch in made for one in batch] == items
     for batch in made:
         assert len(batch) <= MAX_REDEMPTIONS
         assert len(calls.redeem(batch).body) <= MAX_REQUEST_BYTES
-    assert len(made[0]) >= 130
+    assert len(made[0]) >= 100
     assert calls.batches([]) == []
