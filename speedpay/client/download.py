@@ -10,10 +10,10 @@ from pathlib import Path
 
 from speedpay.client.loop import Client, Watch
 from speedpay.client.market import Market, Purchase
+from speedpay.client.store import StoredPlan
 from speedpay.errors import (
     BalanceTooSmall,
     DiskFull,
-    LedgerUnreachable,
     Malformed,
     NoPeers,
     Unfinished,
@@ -41,7 +41,8 @@ class Payment:
 
 @dataclass(frozen=True, slots=True)
 class Payee:
-    """``peer``: address and port where it was seen."""
+    """``peer``: address and port where it was seen; its key, if only an earlier run saw it.
+    ``byte_count``: what this run was billed for."""
 
     peer: str
     paid: Amount
@@ -100,12 +101,20 @@ class Download:
         if self._payment is not None and status.verified_bytes < status.wanted_bytes:
             await self._plan(self._payment, status)
         self._began = time.monotonic()
+        # From here on it is out of date, and libtorrent would believe it after a crash.
+        self._client.store.drop_resume(self._torrent.infohash)
         try:
             status = await self._bytes(stop)
         finally:
             # What is here is kept and what is owed is paid, also on the way out.
             await self._client.complete(self._torrent.infohash)
             await self._client.save_resume(self._torrent, self._save_dir)
+        if not status.finished:
+            raise Unfinished(
+                f"stopped at {status.verified_bytes} of {status.wanted_bytes} bytes; they are"
+                f" kept, {self.paid()} tok were paid",
+                hint="run the same command again to go on",
+            )
         if self._purchase is not None:
             self._client.store.plan_done(self._purchase.stored)
         return self._receipt(status)
@@ -131,16 +140,12 @@ class Download:
 
     async def _plan(self, payment: Payment, status: TorrentStatus) -> None:
         market = self._market = await self._client.opened_market(LEDGER_S)
-        if market is None:
-            raise LedgerUnreachable(
-                "the ledger did not answer, so nothing can be paid",
-                hint="start it, or download for free: --pay off",
-            )
         stored = self._client.store.plan_of(self._torrent.infohash)
         if stored is None or not _same(stored.plan, payment):
-            balance, money_class = await self._balance()
+            balance, money_class = await self._balance(stored)
             remaining = status.wanted_bytes - status.verified_bytes
-            first = stored.plan.first_bid if stored else None
+            by_formula = stored and stored.plan.fixed is None and payment.fixed is None
+            first = stored.plan.first_bid if stored and by_formula else None
             plan = Plan(
                 payment.consumption, balance, status.wanted_bytes, remaining, payment.formula,
                 payment.fixed, payment.cap, payment.max_spend, first,
@@ -148,17 +153,19 @@ class Download:
             stored = self._client.store.save_plan(self._torrent.infohash, plan, money_class)
         self._purchase = market.buy(stored, status.piece_length)
 
-    async def _balance(self) -> tuple[Amount, MoneyClass]:
-        """Usable money and its class: the class of which there is more (a channel holds only one)."""
+    async def _balance(self, stored: StoredPlan | None) -> tuple[Amount, MoneyClass]:
+        """Usable money and its class: the plan's, or at first the one of which there is more (a
+        channel holds only one)."""
         account, ledger = self._client.account, self._client.ledger
         assert account is not None
         assert ledger is not None
         balance = await ledger.balance(account.keys.identity, account.id)
         token = balance.token + balance.token_in_escrow
         credit = balance.credit + balance.credit_in_escrow
-        amount, money_class = (
-            (credit, MoneyClass.CREDIT) if credit >= token else (token, MoneyClass.TOKEN)
-        )
+        money_class = MoneyClass.CREDIT if credit >= token else MoneyClass.TOKEN
+        if stored is not None:
+            money_class = stored.money_class
+        amount = credit if money_class is MoneyClass.CREDIT else token
         if not amount:
             raise BalanceTooSmall(
                 "there is nothing in the account to pay with", hint="download for free: --pay off"
@@ -178,11 +185,7 @@ class Download:
             if self._watch.finished.is_set() and status.finished:
                 return status
             if stop.is_set():
-                raise Unfinished(
-                    f"stopped at {status.verified_bytes} of {status.wanted_bytes} bytes; they are"
-                    f" kept, {self.paid()} tok were paid",
-                    hint="run the same command again to go on",
-                )
+                return status
             await _either(self._watch.finished, LOOK_S)
 
     def _moment(self, status: TorrentStatus) -> Moment:
@@ -201,9 +204,10 @@ class Download:
         explanation = "free"
         if self._purchase is not None:
             names, buyer = self._purchase.names, self._purchase.buyer
+            billed = {key: byte_count for key, _, byte_count in buyer.payees()}
             payees = [
-                Payee(names.get(key, key.hex()), paid, byte_count)
-                for key, paid, byte_count in buyer.payees()
+                Payee(names.get(key, key.hex()), paid, billed.get(key, 0))
+                for key, paid in self._client.store.payees(self._purchase.stored)
             ]
             explanation = str(self._purchase.opening)
         return Receipt(

@@ -15,7 +15,7 @@ from speedpay.channel.voucher import NONCE_BYTES, SignedStatement
 from speedpay.client.account import Account
 from speedpay.client.patience import until_answered
 from speedpay.client.store import Order, Store, StoredPlan
-from speedpay.errors import Refused, SpeedpayError
+from speedpay.errors import AlreadyExists, NotFound, Refused
 from speedpay.ledger_api.client import AsyncLedgerClient
 from speedpay.ledger_api.shapes import MAX_LIFETIME_S, ChannelState, OpenChannel, TopUp
 from speedpay.signing import SigningKey
@@ -56,7 +56,7 @@ class Escrow:
         return await self.fill(order)
 
     async def fill(self, order: Order) -> SignedStatement:
-        """Carry an order to its end; also one that an earlier run left behind."""
+        """Carry an order to its end; also one that an earlier run left behind. Raises as ``lock``."""
         account, key = self._account, self._account.keys.identity
 
         async def ask() -> SignedStatement:
@@ -72,9 +72,12 @@ class Escrow:
 
         try:
             opened = await until_answered(ask, self._away)
-        except SpeedpayError:
+        except Refused:
             self._store.drop_order(order)
             raise
+        except (NotFound, AlreadyExists) as error:
+            self._store.drop_order(order)
+            raise Refused(str(error), hint=error.hint) from error
         self._store.order_filled(order, opened)
         return opened
 
@@ -84,11 +87,14 @@ class Escrow:
         voucher = channel.repeat(key, self._account.domain)
         try:
             await until_answered(lambda: self._ledger.deposit_voucher(voucher), self._away)
-        except Refused:
+        except (Refused, NotFound):
             return  # closed, or the payee brought it (or a higher one) itself
 
     async def closed(self, channel: bytes) -> Amount:
-        """Wait until the ledger has closed the channel; returns what was paid of it."""
+        """Wait until the ledger has closed the channel; returns what was paid of it.
+
+        Raises Refused or NotFound when the ledger does not know us or the channel.
+        """
         account, pause = self._account, _LOOK_S
         while True:
             view = await until_answered(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Container
 from pathlib import Path
 
 
@@ -27,6 +28,10 @@ class TorrentLocks:
             return False
         self._held[infohash] = descriptor
         return True
+
+    def keep_only(self, infohashes: Container[bytes]) -> None:
+        for infohash in [held for held in self._held if held not in infohashes]:
+            os.close(self._held.pop(infohash))
 
     def close(self) -> None:
         for descriptor in self._held.values():

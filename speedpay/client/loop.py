@@ -20,16 +20,20 @@ from speedpay.client.locks import TorrentLocks
 from speedpay.client.market import Market
 from speedpay.client.patience import until_answered
 from speedpay.client.store import Store
-from speedpay.errors import InvalidSetting, Refused, SpeedpayError
+from speedpay.errors import InvalidSetting, LedgerUnreachable, Refused, SpeedpayError
 from speedpay.ledger_api.answers import LedgerIdentity
 from speedpay.ledger_api.client import AsyncLedgerClient
 from speedpay.peer.seller import Terms
 from speedpay.swarm.events import (
     Event,
+    InterestChanged,
     Listening,
+    Message,
     MetadataReceived,
     PeerConnected,
+    PeerEvent,
     PeerExtended,
+    PeerGone,
     ResumeData,
     TorrentFailed,
     TorrentFinished,
@@ -44,6 +48,8 @@ TICK_S = 0.1
 LAST_VOUCHER_S = 3.0
 REDEEM_S = 5.0
 RESUME_S = 3.0
+#: An honest peer says one hello before it hears ours; a few more say what it is.
+_EARLY_MESSAGES = 3
 
 
 class Watch:
@@ -80,10 +86,13 @@ class Client:
         self._terms = terms
         self._note = note
         self._watches: dict[bytes, Watch] = {}
-        self._early: list[Event] = []
+        #: What peers did before the market opened and what it must know, by connection.
+        self._early: dict[int, list[PeerEvent]] = {}
+        self._completed: set[bytes] = set()
         self._group: asyncio.TaskGroup | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._opened = asyncio.Event()
+        self._away = ""
         self._since = int(time.time())
 
     @asynccontextmanager
@@ -108,6 +117,8 @@ class Client:
             self._locks.close()
             self.store.close()
             self.swarm.close()
+            if self.ledger is not None:
+                await self.ledger.close()
 
     def add(self, torrent: Torrent) -> Watch:
         """Watch a torrent of the swarm. Raises InvalidSetting when another process has it."""
@@ -118,12 +129,16 @@ class Client:
             )  # fmt: skip
         return self._watches.setdefault(torrent.infohash, Watch())
 
-    async def opened_market(self, timeout_s: float) -> Market | None:
-        """The market, once the ledger has identified itself; None if it has not by then."""
+    async def opened_market(self, timeout_s: float) -> Market:
+        """The market, once the ledger has identified itself; LedgerUnreachable if it has not by then."""
         try:
             await asyncio.wait_for(self._opened.wait(), timeout_s)
         except TimeoutError:
-            return None
+            raise LedgerUnreachable(
+                f"the ledger did not answer, so nothing can be paid: {self._away or 'no word of it'}",
+                hint="start it, or download for free: --pay off",
+            ) from None
+        assert self.market is not None
         return self.market
 
     def earned(self) -> Amount:
@@ -132,15 +147,17 @@ class Client:
 
     async def complete(self, infohash: bytes) -> None:
         """Pay what is owed for a torrent; last vouchers that nobody confirms go to the ledger."""
-        if self.market is None or infohash not in self.market.purchases:
+        market = self.market
+        if market is None or infohash not in market.purchases or infohash in self._completed:
             return
-        purchase = self.market.purchases[infohash]
+        purchase = market.purchases[infohash]
         if not purchase.buyer.finished:
-            self.market.complete(infohash)
-        await self._until(lambda: not purchase.buyer.unconfirmed(), LAST_VOUCHER_S)
+            market.complete(infohash)
+        await self._until(lambda: not market.unsettled(infohash), LAST_VOUCHER_S)
+        self._completed.add(infohash)
         try:
             async with asyncio.timeout(LAST_VOUCHER_S):
-                await self.market.deposit_unacknowledged(infohash)
+                await market.deposit_unacknowledged(infohash)
                 await self._until(lambda: not purchase.buyer.open_channels(), LAST_VOUCHER_S)
         except TimeoutError:
             _log.info("the ledger has not settled everything yet; the next start goes on")
@@ -170,10 +187,10 @@ class Client:
                 self._handle(event)
 
     def _handle(self, event: Event) -> None:
-        if isinstance(event, PeerConnected | PeerExtended) and self.market is None:
-            self._early.append(event)
         if self.market is not None:
             self.market.event(event)
+        elif self.account is not None:
+            self._keep_early(event)
         match event:
             case MetadataReceived(infohash):
                 self._watch(infohash).metadata.set()
@@ -190,6 +207,22 @@ class Client:
                     waiting.set_result(resume)
             case Listening(address, port):
                 _log.info("listening on %s:%d", address, port)
+            case _:
+                pass
+
+    def _keep_early(self, event: Event) -> None:
+        """A hello that is lost would make us ban its honest sender for what it says next."""
+        match event:
+            case PeerConnected(connection):
+                self._early[connection] = [event]
+            case PeerExtended(connection) | InterestChanged(connection) | Message(connection):
+                known = self._early.get(connection, [])
+                if isinstance(event, InterestChanged):  # only what it is now counts
+                    known[:] = [old for old in known if not isinstance(old, InterestChanged)]
+                if sum(isinstance(old, Message) for old in known) < _EARLY_MESSAGES:
+                    known.append(event)
+            case PeerGone(connection):
+                self._early.pop(connection, None)
             case _:
                 pass
 
@@ -210,50 +243,52 @@ class Client:
 
         def away(reason: str) -> None:
             nonlocal said
+            self._away = reason
             if not said:
                 self._note(f"the ledger is away, so nothing is paid or sold yet: {reason}")
             said = True
 
         identity: LedgerIdentity = await until_answered(self.ledger.identify, away)
+        # Not what is of torrents that another process is busy with: its channels are in use.
+        earned = [one for one in self.store.open_paid() if self._locks.take(one.infohash)]
         self.market = Market(
             self.swarm, self.store, self.ledger, self.account, identity.certificate, self._terms,
-            self._spawn, self._note,
+            earned, self._spawn, self._note,
         )  # fmt: skip
         self._spawn(self.market.redeemer.run())
-        for event in self._early:
-            self.market.event(event)
+        for events in self._early.values():
+            for event in events:
+                self.market.event(event)
         self._early.clear()
         await self._recover(self.market)
         self._opened.set()
 
     async def _recover(self, market: Market) -> None:
-        """Finish what an earlier run left: orders, last vouchers, redemptions. Not those of torrents
-        that another process is busy with."""
+        """Finish what an earlier run left to pay: orders and last vouchers. (What it left to redeem,
+        the market has begun with.) Then other torrents than ours are free for other processes."""
         for order in self.store.orders():
             if self._locks.take(order.plan.infohash):
                 try:
                     await asyncio.wait_for(market.escrow.fill(order), REDEEM_S)
                 except (Refused, TimeoutError) as error:
                     _log.info("an order from before was not filled: %s", error)
+        deposits = []
         for channel, stored in self.store.open_paying():
             if self._locks.take(stored.infohash):
                 if channel.acknowledged < channel.signed:
-                    self._spawn(market.escrow.deposit(channel, stored.infohash))
-                self._spawn(self._settled(market, channel.statement.channel))
-        for earned in self.store.open_paid():
-            if self._locks.take(earned.infohash):
-                market.redeemer.redeem(earned.channel.statement.channel, close=True)
+                    deposits.append(market.escrow.deposit(channel, stored.infohash))
+                market.await_close(channel.statement.channel)
+        self._spawn(self._release(market, deposits))
 
-    async def _settled(self, market: Market, channel: bytes) -> None:
-        paid = await market.escrow.closed(channel)
-        for purchase in market.purchases.values():
-            purchase.buyer.closed(channel, paid)
+    async def _release(self, market: Market, deposits: list[Coroutine[Any, Any, None]]) -> None:
+        await asyncio.gather(market.redeemer.idle(), *deposits)
+        self._locks.keep_only(self._watches)
 
     async def _leave(self) -> None:
         if self.market is None:
             return
         self.market.leave()
-        for infohash in self.market.purchases:
+        for infohash in list(self.market.purchases):
             await self.complete(infohash)
         try:
             await asyncio.wait_for(self.market.redeemer.idle(), REDEEM_S)

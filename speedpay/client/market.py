@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,8 +21,8 @@ from speedpay.channel.voucher import SignedStatement
 from speedpay.client.account import Account
 from speedpay.client.escrow import Escrow
 from speedpay.client.redeemer import REDEEM_EVERY_S, Redeemer
-from speedpay.client.store import Store, StoredPlan
-from speedpay.errors import Refused, WrongLedger, WrongNetwork
+from speedpay.client.store import Earned, Store, StoredPlan
+from speedpay.errors import ChannelClosed, NotFound, Refused, WrongLedger, WrongNetwork
 from speedpay.ledger_api.client import AsyncLedgerClient
 from speedpay.market.allocator import CONTROL_WEIGHT, Demand, weights
 from speedpay.market.bidder import Explanation
@@ -90,7 +92,8 @@ class Purchase:
 
 
 class Market:
-    """``spawn`` starts a task whose failure ends the client; ``note`` tells the user something."""
+    """``earned``: what an earlier run left to redeem, of torrents that nobody else is busy with.
+    ``spawn`` starts a task whose failure ends the client; ``note`` tells the user something."""
 
     def __init__(
         self,
@@ -100,6 +103,7 @@ class Market:
         account: Account,
         certificate: Certificate,
         terms: Terms,
+        earned: Iterable[Earned],
         spawn: Callable[[Coroutine[Any, Any, None]], object],
         note: Callable[[str], None],
     ) -> None:
@@ -115,14 +119,18 @@ class Market:
         self._demands: list[Demand] = []
         self._due: Mapping[int, int] = {}
         self._awaited: set[bytes] = set()
+        #: How many requests for escrow are under way, by torrent.
+        self._asking: Counter[bytes] = Counter()
         self._redeemed_at = time.monotonic()
         #: All that our extension's messages took on the wire so far, in both directions.
         self.protocol_bytes = 0
-        earned = store.open_paid()
+        earned = list(earned)
         self._infohash_of = {e.channel.statement.channel: e.infohash for e in earned}
         self.seller = Seller(account.domain, certificate, terms, [e.channel for e in earned])
         self.escrow = Escrow(store, ledger, account, self._away)
         self.redeemer = Redeemer(store, ledger, account, self._away, self.seller.forget)
+        # They are redeemed and closed now; a payer that comes back meanwhile must open another.
+        self._perform(self.seller.finish())
 
     # --- inputs ----------------------------------------------------------------------------------
 
@@ -201,8 +209,12 @@ class Market:
                 if peer.ask is not None:
                     self._perform(self._asked(purchase, peer, peer.ask, now, utc))
         for channel, _ in channels:
-            self._await_close(channel.statement.channel)
+            self.await_close(channel.statement.channel)
         return purchase
+
+    def unsettled(self, infohash: bytes) -> bool:
+        """Whether a payee has yet to confirm a voucher, or the ledger to answer an order."""
+        return bool(self._asking[infohash] or self.purchases[infohash].buyer.unconfirmed())
 
     def complete(self, infohash: bytes) -> None:
         """All wanted pieces are here, or the user stops: pay what is owed and end the sales."""
@@ -238,7 +250,7 @@ class Market:
             if refusal.is_misbehaviour:
                 self._ban(peer.connection, str(refusal))
             elif peer.conversation.met and event.payload[1:2] != bytes([ErrorMessage.TYPE]):
-                kind = event.payload[1] if event.payload[1] in BY_TYPE else 0
+                kind = next((kind for kind in event.payload[1:2] if kind in BY_TYPE), 0)
                 self._send(peer, ErrorMessage(refusal.code, kind))
 
     def _dispatch(
@@ -305,7 +317,7 @@ class Market:
                 case AddEscrow():
                     self._spawn(self._add(self._purchase_of(effect.connection), effect))
                 case AwaitClose():
-                    self._await_close(effect.channel)
+                    self.await_close(effect.channel)
                 case Redeem():
                     self.redeemer.redeem(effect.channel, close=True)
                 case Ban():
@@ -376,6 +388,7 @@ class Market:
             if self._weights.get(connection) != weight:
                 self._weights[connection] = weight
                 self._swarm.extension.set_weight(connection, weight)
+                _log.debug("weight of %d: %d", connection, weight)
 
     # --- the ledger ------------------------------------------------------------------------------
 
@@ -384,7 +397,8 @@ class Market:
 
     async def _lock(self, purchase: Purchase, effect: LockEscrow) -> None:
         try:
-            opened = await self.escrow.lock(purchase.stored, effect.payee_key, effect.amount)
+            with self._under_way(purchase):
+                opened = await self.escrow.lock(purchase.stored, effect.payee_key, effect.amount)
         except Refused as refusal:
             self._lock_refused(purchase, effect, refusal)
             return
@@ -393,13 +407,26 @@ class Market:
 
     async def _add(self, purchase: Purchase, effect: AddEscrow) -> None:
         channel = purchase.buyer.channel(effect.channel)
-        assert channel is not None
+        if channel is None:
+            why = ChannelClosed("was closed by its payee meanwhile", field="channel")
+            self._lock_refused(purchase, effect, why)
+            return
         try:
-            opened = await self.escrow.add(purchase.stored, channel, effect.amount)
+            with self._under_way(purchase):
+                opened = await self.escrow.add(purchase.stored, channel, effect.amount)
         except Refused as refusal:
             self._lock_refused(purchase, effect, refusal)
             return
         self._perform(purchase.buyer.topped_up(effect.connection, opened))
+
+    @contextmanager
+    def _under_way(self, purchase: Purchase) -> Iterator[None]:
+        infohash = purchase.stored.infohash
+        self._asking[infohash] += 1
+        try:
+            yield
+        finally:
+            self._asking[infohash] -= 1
 
     def _lock_refused(
         self, purchase: Purchase, effect: LockEscrow | AddEscrow, why: Refused
@@ -410,14 +437,20 @@ class Market:
             )
         )
 
-    def _await_close(self, channel: bytes) -> None:
+    def await_close(self, channel: bytes) -> None:
+        """Watch the ledger until it has closed a channel on which we pay."""
         if channel not in self._awaited:
             self._awaited.add(channel)
             self._spawn(self._closed(channel))
 
     async def _closed(self, channel: bytes) -> None:
-        paid = await self.escrow.closed(channel)
-        self._awaited.discard(channel)
+        try:
+            paid = await self.escrow.closed(channel)
+        except (Refused, NotFound) as refusal:
+            _log.warning("what was paid on %s is not known: %s", channel.hex(), refusal)
+            return
+        finally:
+            self._awaited.discard(channel)
         for purchase in self.purchases.values():
             purchase.buyer.closed(channel, paid)
 

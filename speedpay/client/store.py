@@ -25,6 +25,7 @@ from speedpay.market.bidder import Plan
 from speedpay.units import ZERO, Amount, MoneyClass
 
 _VERSION = 1
+_UNUSABLE = ("SQLITE_CANTOPEN", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_PERM", "SQLITE_READONLY")
 _tables = sa.MetaData()
 _blob, _whole, _text = sa.LargeBinary, sa.BigInteger, sa.Text
 
@@ -109,9 +110,11 @@ class Earned:
 
 
 class Store:
-    """Raises DiskFull where there is no room; nothing is half written."""
+    """Raises DiskFull where nothing can be written any more; nothing is half written. Raises
+    InvalidSetting when the file is not a store of ours, or cannot be opened."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 10})
         sa.event.listen(self._engine, "connect", _configure)
@@ -159,6 +162,17 @@ class Store:
         total = sa.select(sa.func.coalesce(sa.func.sum(_paying.c.paid), 0))
         with self._read() as db:
             return Amount(int(db.execute(total.where(_paying.c.plan == plan.id)).scalar_one()))
+
+    def payees(self, plan: StoredPlan) -> list[tuple[bytes, Amount]]:
+        """(payee key, paid or still promised) of everyone whom this plan has paid anything."""
+        query = sa.select(_paying).where(_paying.c.plan == plan.id)
+        totals: dict[bytes, Amount] = {}
+        with self._read() as db:
+            for row in db.execute(query).all():
+                key = Statement.from_bytes(row.statement).payee_key
+                paid = Amount(row.signed if row.paid is None else row.paid)
+                totals[key] = totals.get(key, ZERO) + paid
+        return [(key, paid) for key, paid in totals.items() if paid]
 
     def add_order(self, order: Order) -> None:
         row = {
@@ -288,25 +302,39 @@ class Store:
         with self._read() as db:
             return db.execute(query).scalar_one_or_none()
 
+    def drop_resume(self, infohash: bytes) -> None:
+        with self._write() as db:
+            db.execute(_resumes.delete().where(_resumes.c.infohash == infohash))
+
     # --- plumbing --------------------------------------------------------------------------------
 
     @contextmanager
     def _read(self) -> Iterator[sa.Connection]:
-        with self._engine.connect() as db:
+        with self._explained(), self._engine.connect() as db:
             yield db
 
     @contextmanager
     def _write(self) -> Iterator[sa.Connection]:
+        with self._explained(), self._engine.begin() as db:
+            db.exec_driver_sql("BEGIN IMMEDIATE")
+            yield db
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
         try:
-            with self._engine.begin() as db:
-                db.exec_driver_sql("BEGIN IMMEDIATE")
-                yield db
-        except sa.exc.OperationalError as error:
-            if "full" in str(error.orig):
+            yield
+        except sa.exc.DatabaseError as error:
+            name = getattr(error.orig, "sqlite_errorname", "")
+            if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
                 raise DiskFull(
-                    "there is no room for the client's records; nothing more is paid",
+                    f"the client's records cannot be written, so nothing more is paid: {error.orig}",
                     hint="free some space, then run the same command again",
                 ) from error
+            if name.startswith(_UNUSABLE):
+                raise InvalidSetting(
+                    f"{self._path} cannot be used: {error.orig}", field="store",
+                    hint="move it away, or set SPEEDPAY_HOME to another folder",
+                ) from error  # fmt: skip
             raise
 
 
