@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
+import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -16,7 +18,7 @@ from speedpay.cli.wallet import keystore_of, unlock, wallet_options
 from speedpay.client.account import Account
 from speedpay.client.loop import Client
 from speedpay.config import Endpoint, Settings, parse_endpoint
-from speedpay.errors import InvalidSetting, NotFound
+from speedpay.errors import DiskFull, InvalidSetting, NotFound
 from speedpay.ledger_api.client import AsyncLedgerClient
 from speedpay.market.allocator import DEFAULT_FREE_POOL
 from speedpay.peer.seller import Terms
@@ -29,6 +31,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 _CTRL_C = 130
+_SHOW_CURSOR = b"\x1b[?25h"
 
 
 def client_options(command: Callable[P, R]) -> Callable[P, R]:
@@ -51,10 +54,11 @@ def endpoints(peers: tuple[str, ...]) -> list[Endpoint]:
 
 
 def make_client(out: Output, settings: Settings, ask: Price, *, need_wallet: bool) -> Client:
-    """A client that is not running yet. Without a wallet it neither pays nor sells, unless one is
-    needed: then NotFound says how to make one."""
+    """A client that is not running yet. Without a wallet and its account it neither pays nor sells,
+    unless they are needed: then NotFound says how to make them."""
     account, ledger = None, None
-    if need_wallet or keystore_of(settings).exists():
+    keystore = keystore_of(settings)
+    if need_wallet or (keystore.exists() and keystore.place().account is not None):
         wallet = unlock(out, settings)
         place = wallet.place
         if place.account is None or place.ledger_id is None:
@@ -69,8 +73,18 @@ def make_client(out: Output, settings: Settings, ask: Price, *, need_wallet: boo
         )
     )
     terms = Terms(ask, frozenset(MoneyClass), DEFAULT_FREE_POOL)
-    settings.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_folder(settings.home, "home", mode=0o700)
     return Client(swarm, settings.home, account, ledger, terms, lambda text: out.note(clean(text)))
+
+
+def make_folder(folder: Path, field: str, mode: int = 0o777) -> None:
+    """The folder and those above it, where they are missing. Raises InvalidSetting or DiskFull."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=mode)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise DiskFull(f"there is no room for {folder}") from error
+        raise InvalidSetting(f"{folder} cannot be made: {error.strerror}", field=field) from error
 
 
 def run(work: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
@@ -83,6 +97,8 @@ def run(work: Callable[[asyncio.Event], Coroutine[Any, Any, T]]) -> T:
 
         def interrupted() -> None:
             if stop.is_set():
+                if sys.stderr is not None and sys.stderr.isatty():
+                    os.write(2, _SHOW_CURSOR)  # a live bar has hidden it
                 os._exit(_CTRL_C)
             stop.set()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from speedpay.cli.output import Output, clean, examples, pass_output, size_text
-from speedpay.errors import AlreadyExists
+from speedpay.errors import AlreadyExists, DiskFull, InvalidSetting
 from speedpay.swarm.create import CreatedTorrent, create_torrent
 
 
@@ -59,10 +59,19 @@ def make(
 def write(made: CreatedTorrent, target: Path) -> None:
     """Never over another file: a second run would silently change what a link points to."""
     try:
-        with target.open("xb") as file:
-            file.write(made.data)
+        file = target.open("xb")
     except FileExistsError as error:
         raise AlreadyExists(f"{target} exists", hint="choose another name with -o") from error
+    except OSError as error:
+        raise InvalidSetting(
+            f"{target} cannot be written: {error.strerror}", field="output"
+        ) from error
+    try:
+        with file:
+            file.write(made.data)
+    except OSError as error:
+        target.unlink()  # half a torrent is none
+        raise DiskFull(f"{target} cannot be written: {error.strerror}") from error
 
 
 def magnet(made: CreatedTorrent) -> str:

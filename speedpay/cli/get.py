@@ -8,7 +8,14 @@ from pathlib import Path
 import click
 
 from speedpay.cli import AMOUNT, PRICE, SHARE
-from speedpay.cli.client import client_options, endpoints, make_client, read_torrent, run
+from speedpay.cli.client import (
+    client_options,
+    endpoints,
+    make_client,
+    make_folder,
+    read_torrent,
+    run,
+)
 from speedpay.cli.output import (
     Output,
     clean,
@@ -22,8 +29,9 @@ from speedpay.cli.output import (
 from speedpay.client.download import Download, Moment, Payment, Receipt
 from speedpay.client.loop import Client
 from speedpay.config import Endpoint, load
-from speedpay.errors import InvalidSetting, Refused
+from speedpay.errors import InvalidSetting, Malformed, Refused
 from speedpay.market.bidder import Formula
+from speedpay.swarm.content import check_torrent_file
 from speedpay.swarm.torrent import Torrent
 from speedpay.units import NO_PRICE, Amount, Price, Share
 
@@ -69,7 +77,10 @@ def get(
     ledger_url: str | None,
     passphrase_file: str | None,
 ) -> None:
-    """Download TORRENT (a file) or MAGNET (a link). Interrupted, it goes on when run again."""
+    """Download TORRENT (a file) or MAGNET (a link). Interrupted, it goes on when run again.
+
+    Ctrl-C pays what is owed, keeps what is here and exits with 7; once more leaves at once with 130.
+    """
     settings = load(
         {"listen": listen, "up_limit": up_limit, "ledger_url": ledger_url,
          "passphrase_file": passphrase_file}
@@ -80,10 +91,15 @@ def get(
     if pay != "off":
         payment = Payment(share, Formula(formula), fixed, max_price, max_spend)
     known = endpoints(peers)
+    data = None if source.startswith("magnet:") else read_torrent(Path(source))
+    infohash = check_torrent_file(data).infohash if data is not None else b""
     client = make_client(out, settings, ask or NO_PRICE, need_wallet=payment is not None)
     save_dir = output.expanduser().absolute()
-    save_dir.mkdir(parents=True, exist_ok=True)
-    torrent = _add(client, source, save_dir)
+    make_folder(save_dir, "output")
+    if data is None:
+        torrent = client.swarm.add_magnet(source, save_dir)
+    else:
+        torrent = _add(client, data, infohash, save_dir)
 
     async def work(stop: asyncio.Event) -> None:
         with out.progress(torrent.name) as bar:
@@ -124,15 +140,14 @@ def _fixed_price(pay: str) -> Price | None:
     return price
 
 
-def _add(client: Client, source: str, save_dir: Path) -> Torrent:
-    if source.startswith("magnet:"):
-        return client.swarm.add_magnet(source, save_dir)
-    data = read_torrent(Path(source))
-    from speedpay.swarm.content import check_torrent_file
-
-    infohash = check_torrent_file(data).infohash
+def _add(client: Client, data: bytes, infohash: bytes, save_dir: Path) -> Torrent:
     resume = client.store.resume_of(infohash, save_dir)
-    return client.swarm.add_torrent_file(data, save_dir, resume=resume)
+    try:
+        return client.swarm.add_torrent_file(data, save_dir, resume=resume)
+    except Malformed as error:
+        if error.field != "resume":
+            raise
+        return client.swarm.add_torrent_file(data, save_dir)  # what is on the disk is checked
 
 
 def _connect(torrent: Torrent, peers: list[Endpoint]) -> None:

@@ -20,7 +20,7 @@ from speedpay.cli.output import (
     tokens_text,
 )
 from speedpay.config import load
-from speedpay.errors import InvalidSetting, NotFound
+from speedpay.errors import InvalidSetting, NotFound, Unfinished
 from speedpay.swarm.torrent import TorrentState
 from speedpay.units import NO_PRICE, Price
 
@@ -81,7 +81,7 @@ def seed(
         sent = 0
         with out.progress(f"seeding {torrent.name}") as bar:
             async with client.running():
-                client.add(torrent)
+                watch = client.add(torrent)
                 while (status := torrent.status()).state is TorrentState.CHECKING:
                     if stop.is_set():
                         return
@@ -100,6 +100,11 @@ def seed(
                 asked = price_text(ask) if ask else "any bid"
                 out.note(f"seeding {clean(torrent.name)} on port {port} for {asked}\n{link or ''}")
                 while not stop.is_set():
+                    if watch.failure is not None:
+                        raise Unfinished(
+                            f"{clean(torrent.name)} cannot be served: {watch.failure.message}",
+                            hint="look at its files, then seed it again",
+                        )
                     status = torrent.status()
                     sent = status.uploaded_bytes
                     earned = client.earned()
