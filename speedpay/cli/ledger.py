@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
 
 from speedpay.cli.output import Output, examples, pass_output
+from speedpay.config import load
 from speedpay.errors import BooksBroken, InvalidSetting
 
 _DATA = click.option(
     "--data",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Directory of the ledger's keys and database.",
+    help="Directory of the ledger's keys and database; else 'ledger' in speedpay's own.",
 )
 
 
 def _directory(data: Path | None) -> Path:
-    if data is not None:
-        return data
-    import platformdirs
-
-    return Path(platformdirs.user_data_dir("speedpay")) / "ledger"
+    return data if data is not None else load().home / "ledger"
 
 
 @click.group()
@@ -83,6 +81,6 @@ def fsck(out: Output, data: Path | None) -> None:
 
 def _address(listen: str) -> tuple[str, int]:
     host, _, port = listen.rpartition(":")
-    if not host or not port.isdigit() or int(port) > 65_535:
+    if not host or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65_535:
         raise InvalidSetting("must look like 127.0.0.1:7461", field="--listen")
     return host.removeprefix("[").removesuffix("]"), int(port)
