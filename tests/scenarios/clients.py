@@ -15,6 +15,7 @@ import os
 import queue
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -333,6 +334,57 @@ class Town:
         total = sum(balance.credit.utok + balance.credit_in_escrow.utok for balance in balances)
         assert total == WELCOME * len(self.users)
         assert self.ledger.broken() == []
+
+
+class Proxy:
+    """Between a user and the ledger. While ``shut``, nobody comes through; of requests that begin with
+    ``losing`` the next ``losses`` reach the ledger, and their answers are lost."""
+
+    def __init__(self, ledger: Ledger, losing: bytes = b"") -> None:
+        self._ledger = ledger
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.shut = False
+        self.losing, self.losses = losing, 0
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # closed
+            while True:
+                near, _ = self._listener.accept()
+                threading.Thread(target=self._serve, args=(near,), daemon=True).start()
+
+    def _serve(self, near: socket.socket) -> None:
+        host, port = self._ledger.listen.split(":")
+        with near, contextlib.suppress(OSError):
+            if self.shut:
+                return
+            with socket.create_connection((host, int(port))) as far:
+                while request := _message(near):
+                    far.sendall(request)
+                    answer = _message(far)
+                    if request.startswith(self.losing) and self.losses:
+                        self.losses -= 1
+                        return
+                    near.sendall(answer)
+
+
+def _message(side: socket.socket) -> bytes:
+    """One whole HTTP message; empty at the end of the connection."""
+    data = b""
+    while True:
+        head, blank, body = data.partition(b"\r\n\r\n")
+        lines = head.lower().split(b"\r\n")
+        lengths = [int(x.split(b":")[1]) for x in lines if x.startswith(b"content-length:")]
+        if blank and len(body) >= sum(lengths):
+            return data
+        part = side.recv(65_536)
+        if not part:
+            return b""
+        data += part
 
 
 @contextlib.contextmanager

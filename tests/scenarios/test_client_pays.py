@@ -74,9 +74,11 @@ async def _buy(
 ) -> tuple[Receipt, Here]:
     """One download from one seller, who earns what the receipt says."""
     payee, place = town.user(), town.place()
-    async with seeder(payee, content, **{"up_limit": 16 * MIB, **seller}) as origin:
-        async with here(payer, content, place) as leecher:
-            receipt = await leecher.get(payment, origin)
+    async with (
+        seeder(payee, content, **{"up_limit": 16 * MIB, **seller}) as origin,
+        here(payer, content, place) as leecher,
+    ):
+        receipt = await leecher.get(payment, origin)
     assert content.is_in(place)
     assert payee.credit == WELCOME + receipt.paid.utok
     assert town.in_escrow() == 0
@@ -247,7 +249,7 @@ def test_a_seeder_of_bad_bytes_is_banned_and_paid_no_more_than_on_account(town: 
             await liar.client.opened_market(10)
             (spoilt / "content.bin").write_bytes(bytes(8 * MIB))
             async with (
-                seeder(good, content, up_limit=2 * MIB) as honest,
+                seeder(good, content, up_limit=8 * MIB) as honest,
                 here(payer, content, place) as leecher,
             ):
                 receipt = await leecher.get(auto(fixed=fixed), liar, honest)
@@ -267,13 +269,15 @@ def test_without_a_wallet_a_client_is_served_and_serves_for_free(town: Town) -> 
     payee, content, place, other = town.user(), town.content(2 * MIB), town.place(), town.place()
 
     async def scene() -> None:
-        async with seeder(payee, content) as origin:
-            async with here(town.stranger(), content, place) as stranger:
-                receipt = await stranger.get(None, origin)
-                assert receipt.paid == Amount(0)
-                assert receipt.explanation == "free"
-                async with here(town.stranger(), content, other) as second:
-                    await second.get(None, stranger)
+        async with (
+            seeder(payee, content) as origin,
+            here(town.stranger(), content, place) as stranger,
+        ):
+            receipt = await stranger.get(None, origin)
+            assert receipt.paid == Amount(0)
+            assert receipt.explanation == "free"
+            async with here(town.stranger(), content, other) as second:
+                await second.get(None, stranger)
 
     asyncio.run(scene())
     assert content.is_in(place)
