@@ -1,7 +1,7 @@
 """The command line: text and exit codes, nothing else.
 
-May import everything below it, and only at use: this file, ``output.py`` and click are all that
-``--help`` loads. A command is one row of ``COMMANDS`` and an object in its module::
+May import everything below it, and only at use: this file, ``output.py``, ``text.py`` and click are all
+that ``--help`` loads. A command is one row of ``COMMANDS`` and an object in its module::
 
     @click.command(epilog=examples("speedpay get debian.torrent --pay auto"))
     @click.argument("source")
@@ -10,7 +10,7 @@ May import everything below it, and only at use: this file, ``output.py`` and cl
     def get(out: Output, source: str, max_spend: Amount | None) -> None:
         '''Download SOURCE, a torrent file or a magnet link.'''
         settings = load({"consumption": consumption})       # flags that were not given are None
-        wallet = unlock(out, settings)                      # from speedpay.cli.wallet
+        wallet = unlock(out, settings)                      # from speedpay.cli.unlock
         with out.progress("debian.iso", total_bytes) as bar:
             bar.update(done_bytes, bytes_per_s, news="2 paid peers, 0.12 tok")
         out.result({"sha256": digest}, f"saved {clean(name)}")
@@ -61,9 +61,9 @@ COMMANDS: dict[str, _Row] = {
     "seed": _Row("seed", "seed", "Seed files or a torrent, and be paid for upload."),
     "create": _Row("create", "create", "Make a torrent of files."),
     "bid": _Row("bid", "bid", "Show what a download would bid, and why."),
-    "balance": _Row("wallet", "balance", "Show the last confirmed balance."),
-    "send": _Row("wallet", "send", "Send tokens to another account."),
-    "history": _Row("wallet", "history", "List the account's transfers."),
+    "balance": _Row("money", "balance", "Show the last confirmed balance."),
+    "send": _Row("money", "send", "Send tokens to another account."),
+    "history": _Row("money", "history", "List the account's transfers."),
     "wallet": _Row("wallet", "wallet", "Keys and money: new, restore, open, show, ..."),
     "ledger": _Row("ledger", "ledger", "Run a ledger, and check its books."),
     "config": _Row("config", "config", "Show the settings and where they come from."),

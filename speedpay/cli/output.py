@@ -18,99 +18,38 @@ import getpass
 import json
 import logging
 import os
-import re
 import sys
 import time
-import unicodedata
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, TextIO, TypeVar
 
 import click
 
+from speedpay.cli.text import (
+    age_text,
+    clean,
+    clean_lines,
+    examples,
+    price_text,
+    rate_text,
+    size_text,
+    time_text,
+    tokens_text,
+)
 from speedpay.errors import InvalidSetting, KeystoreLocked
-from speedpay.units import GIB, KIB, MIB, Amount, Price
+
+#: With the words of ``text.py`` that commands use, so that a command imports one module.
+__all__ = [
+    "Output", "Progress", "age_text", "clean", "common_options", "examples", "pass_output",
+    "price_text", "rate_text", "size_text", "time_text", "tokens_text",
+]  # fmt: skip
 
 PROGRESS_LINE_S = 10
 PROGRESS_EVENT_S = 1
-_MAX_CLEAN = 500  # characters of one outside text; enough for any honest name or sentence
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-# --- text ---------------------------------------------------------------------------------------
-
-# A terminal's escape sequences with their contents: OSC and the other strings (which set titles,
-# make links and fill clipboards), CSI, and the two-byte rest; 7-bit and 8-bit forms.
-_ESCAPES = re.compile(
-    r"(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c|$)"
-    r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?"
-    r"|\x1b[ -/]*[0-~]?"
-)
-# Control, format (bidirectional overrides, zero width), surrogate, private, unassigned, line ends.
-_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-
-
-def clean(text: str, max_length: int = _MAX_CLEAN) -> str:
-    """Outside text, safe to print on one line: no escapes, control or direction characters."""
-    # Cut before the regular expression as well, so that a huge name costs nothing.
-    text = _ESCAPES.sub("", text[: 8 * max_length])
-    text = "".join(
-        " " if c in "\t\r\n\v\f\x85\u2028\u2029" else c
-        for c in text
-        if c in "\t\r\n\v\f\x85\u2028\u2029" or unicodedata.category(c) not in _UNSEEN
-    ).strip()
-    return text if len(text) <= max_length else text[: max_length - 1] + "…"
-
-
-def _clean_lines(text: str) -> str:
-    """Our own text, which may hold somebody's name: clean, but with its lines and indents."""
-    return "\n".join(
-        "".join(c for c in _ESCAPES.sub("", line) if unicodedata.category(c) not in _UNSEEN)
-        for line in text.split("\n")
-    )
-
-
-def size_text(byte_count: int) -> str:
-    for unit, name in ((GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB")):
-        if byte_count >= unit:
-            return f"{byte_count / unit:.1f} {name}"
-    return f"{byte_count} B"
-
-
-def rate_text(bytes_per_s: float) -> str:
-    return f"{size_text(int(bytes_per_s))}/s"
-
-
-def tokens_text(amount: Amount) -> str:
-    return f"{amount} tok"
-
-
-def price_text(price: Price) -> str:
-    return f"{price} tok/GiB"
-
-
-def time_text(unix_s: float) -> str:
-    """ISO 8601 in UTC, whole seconds."""
-    return datetime.fromtimestamp(int(unix_s), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def age_text(seconds: float) -> str:
-    for unit_s, name in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
-        if seconds >= unit_s:
-            count = int(seconds // unit_s)
-            return f"{count} {name}{'s' if count > 1 else ''}"
-    return f"{max(0, int(seconds))} seconds"
-
-
-def examples(*lines: str) -> str:
-    """For ``epilog=``: every command shows how it is used. ``\\b`` keeps click from rewrapping."""
-    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
-
-
-# --- the two streams ----------------------------------------------------------------------------
 
 
 class Output:
@@ -130,7 +69,7 @@ class Output:
 
         Amounts in ``obj`` are decimal strings of µtok (``Amount.to_wire()``), times ISO 8601.
         """
-        self._write(sys.stdout, _json_line(obj) if self.json else _clean_lines(text))
+        self._write(sys.stdout, _json_line(obj) if self.json else clean_lines(text))
 
     def event(self, name: str, obj: dict[str, object]) -> None:
         """News during a long command, for machines: a line ``{"event": name, …}`` with ``--json``.
@@ -143,11 +82,11 @@ class Output:
     def note(self, text: str) -> None:
         """A sentence for people, on stderr; not with ``-q`` or ``--json``."""
         if not (self.quiet or self.json):
-            self._write(sys.stderr, _clean_lines(text))
+            self._write(sys.stderr, clean_lines(text))
 
     def warn(self, text: str) -> None:
         """A sentence that must be seen, on stderr, even with ``-q`` and ``--json``."""
-        line = _json_line({"warning": text}) if self.json else f"warning: {_clean_lines(text)}"
+        line = _json_line({"warning": text}) if self.json else f"warning: {clean_lines(text)}"
         self._write(sys.stderr, line)
 
     def error(self, code: str, message: str, hint: str | None = None) -> None:
@@ -187,7 +126,7 @@ class Output:
 
     def ask(self, question: str) -> str:
         """One line from stdin, the question on stderr. Empty at the end of the input."""
-        sys.stderr.write(_clean_lines(question))
+        sys.stderr.write(clean_lines(question))
         sys.stderr.flush()
         return sys.stdin.readline().rstrip("\n")
 
@@ -320,7 +259,7 @@ class _StderrHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if sys.stderr is not None:
-            sys.stderr.write(_clean_lines(self.format(record)) + "\n")
+            sys.stderr.write(clean_lines(self.format(record)) + "\n")
 
 
 def _is_terminal(stream: TextIO | None) -> bool:
