@@ -9,18 +9,18 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from speedpay.channel.voucher import SignedStatement
 from speedpay.errors import BadSignature, LedgerFailed, LedgerUnreachable, Malformed, SpeedpayError
 from speedpay.ledger_api import calls, strict
-from speedpay.ledger_api.answers import LedgerIdentity
+from speedpay.ledger_api.answers import ChannelView, LedgerIdentity
 from speedpay.ledger_api.calls import Call
 from speedpay.ledger_api.refusals import read_error
-from speedpay.ledger_api.shapes import OpenChannel
+from speedpay.ledger_api.shapes import OpenChannel, TopUp
 from speedpay.ledger_api.signed import Answer, Head, check_answer, key_id
 from speedpay.ledger_api.strict import Fields
-from speedpay.signing import Domain
+from speedpay.signing import Domain, SigningKey
 
 T = TypeVar("T")
 _FIRST_WAIT_S = 0.2
@@ -42,6 +42,19 @@ class Wait:
 Attempts = Generator[Send | Wait, Answer | LedgerUnreachable | None, T]
 
 
+@dataclass(frozen=True, slots=True)
+class Done(Generic[T]):
+    value: T
+
+
+def advance(attempts: Attempts[T], fed: Answer | LedgerUnreachable | None) -> Send | Wait | Done[T]:
+    """The next thing to do, or the call's result; raises what the call raises."""
+    try:
+        return attempts.send(fed)
+    except StopIteration as done:
+        return Done(done.value)
+
+
 @dataclass(slots=True)
 class Session:
     """``ledger_id`` None means: whoever answers first; it is pinned from then on."""
@@ -58,6 +71,23 @@ class Session:
 
     def identify(self) -> Attempts[LedgerIdentity]:
         return self._repeated(self._identify)
+
+    def open_channel(
+        self, key: SigningKey, account: bytes, order: OpenChannel, idempotency_key: bytes
+    ) -> Attempts[SignedStatement]:
+        call = calls.open_channel(key, account, order, idempotency_key)
+        return self.ordered((yield from self.carry(call)), order)
+
+    def top_up(
+        self, key: SigningKey, account: bytes, channel: bytes, order: TopUp, idempotency_key: bytes
+    ) -> Attempts[SignedStatement]:
+        call = calls.top_up(key, account, channel, order, idempotency_key)
+        return self.promised((yield from self.carry(call)), channel)
+
+    def channel(self, key: SigningKey, signer: bytes, channel: bytes) -> Attempts[ChannelView]:
+        view = yield from self.carry(calls.channel(key, signer, channel))
+        self.promised(view.signed_statement, channel)
+        return view
 
     def _repeated(self, once: Callable[[], Attempts[T]]) -> Attempts[T]:
         for attempt in range(1, self.attempts + 1):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from speedpay.channel.voucher import SignedStatement, Voucher
+from speedpay.errors import Malformed
 from speedpay.ledger_api import answers, shapes
 from speedpay.ledger_api.answers import (
     Balance,
@@ -113,7 +114,10 @@ def redeem(items: list[Redemption]) -> Call[list[Outcome]]:
 
     def read(fields: Fields) -> list[Outcome]:
         found = fields.array("outcomes", len(items), len(items))
-        return [Outcome.read(Fields(item, f"outcomes[{at}]")) for at, item in enumerate(found)]
+        outcomes = [Outcome.read(Fields(one, f"outcomes[{at}]")) for at, one in enumerate(found)]
+        if [outcome.channel for outcome in outcomes] != [item.channel for item in items]:
+            raise Malformed("are of other channels than were asked for", field="outcomes")
+        return outcomes
 
     body = dump({"items": [item.to_json() for item in items]})
     return Call("POST", "/v1/redemptions", read, body)

@@ -8,7 +8,7 @@ leaves here is a value or a ``SpeedpayError``:
 * ``LedgerFailed``: the ledger says that it could not, and that nothing has changed.
 * a ``Refused``, NotFound or AlreadyExists: nothing has changed, waiting will not help.
 
-No type or exception of httpx leaves this file.
+How a call is carried through is in attempts.py, how it goes over HTTP in transport.py.
 """
 
 from __future__ import annotations
@@ -16,10 +16,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Generic, TypeVar
 
 from speedpay.channel.voucher import SignedStatement, Voucher
-from speedpay.errors import InvalidSetting, LedgerUnreachable
 from speedpay.ledger_api import calls
 from speedpay.ledger_api.answers import (
     Balance,
@@ -29,24 +28,20 @@ from speedpay.ledger_api.answers import (
     OpenedAccount,
     Outcome,
 )
-from speedpay.ledger_api.attempts import Attempts, Session, Wait
-from speedpay.ledger_api.attempts import Send as Exchange
+from speedpay.ledger_api.attempts import Attempts, Done, Session, Wait, advance
 from speedpay.ledger_api.calls import Call
 from speedpay.ledger_api.shapes import OpenChannel, Redemption, Send, TopUp
-from speedpay.ledger_api.signed import ANSWER_KEY_ID_HEADER, ANSWER_SIGNATURE_HEADER, Answer
+from speedpay.ledger_api.transport import AsyncLine, Line
 from speedpay.signing import SigningKey
 
-if TYPE_CHECKING:
-    import httpx
-
 T = TypeVar("T")
-
-#: The largest honest answer, a page of history or of outcomes, has well under 150 KB.
-MAX_ANSWER_BYTES = 512 * 1024
+L = TypeVar("L", bound=Line | AsyncLine)
 
 
-class _Both:
+class _Both(Generic[L]):
     """``url``: http://HOST:PORT. ``ledger_id``: pinned; None takes whoever answers first."""
+
+    _kind: type[L]
 
     def __init__(
         self,
@@ -60,10 +55,7 @@ class _Both:
     ) -> None:
         self.url = url.rstrip("/")
         self._session = Session(network, ledger_id, attempts, clock)
-        self._connect(_http_options(self.url, timeout_s))
-
-    def _connect(self, options: dict[str, Any]) -> None:
-        raise NotImplementedError
+        self._line: L = self._kind(self.url, timeout_s)
 
     @property
     def identity(self) -> LedgerIdentity | None:
@@ -71,13 +63,10 @@ class _Both:
         return self._session.identity
 
 
-class LedgerClient(_Both):
+class LedgerClient(_Both[Line]):
     """Blocking; threads may share one. ``with LedgerClient(…) as ledger:`` closes it."""
 
-    def _connect(self, options: dict[str, Any]) -> None:
-        import httpx
-
-        self._http = httpx.Client(**options)
+    _kind = Line
 
     def __enter__(self) -> LedgerClient:
         return self
@@ -86,7 +75,7 @@ class LedgerClient(_Both):
         self.close()
 
     def close(self) -> None:
-        self._http.close()
+        self._line.close()
 
     def identify(self) -> LedgerIdentity:
         return self._drive(self._session.identify())
@@ -108,23 +97,19 @@ class LedgerClient(_Both):
     def open_channel(
         self, key: SigningKey, account: bytes, order: OpenChannel, idempotency_key: bytes
     ) -> SignedStatement:
-        signed = self._call(calls.open_channel(key, account, order, idempotency_key))
-        return self._session.ordered(signed, order)
+        return self._drive(self._session.open_channel(key, account, order, idempotency_key))
 
     def top_up(
         self, key: SigningKey, account: bytes, channel: bytes, order: TopUp, idempotency_key: bytes
     ) -> SignedStatement:
-        signed = self._call(calls.top_up(key, account, channel, order, idempotency_key))
-        return self._session.promised(signed, channel)
+        return self._drive(self._session.top_up(key, account, channel, order, idempotency_key))
 
     def deposit_voucher(self, voucher: Voucher) -> None:
         return self._call(calls.deposit_voucher(voucher))
 
     def channel(self, key: SigningKey, signer: bytes, channel: bytes) -> ChannelView:
         """``signer``: one of the two accounts, or ``key.public`` of one of the channel's keys."""
-        view = self._call(calls.channel(key, signer, channel))
-        self._session.promised(view.signed_statement, channel)
-        return view
+        return self._drive(self._session.channel(key, signer, channel))
 
     def redeem(self, items: list[Redemption]) -> list[Outcome]:
         """One outcome per item, in order. Many items become several requests."""
@@ -136,41 +121,20 @@ class LedgerClient(_Both):
         return self._drive(self._session.carry(call))
 
     def _drive(self, attempts: Attempts[T]) -> T:
-        feed: Answer | LedgerUnreachable | None = None
-        while True:
-            try:
-                step = attempts.send(feed)
-            except StopIteration as done:
-                result: T = done.value
-                return result
+        step = advance(attempts, None)
+        while not isinstance(step, Done):
             if isinstance(step, Wait):
                 time.sleep(step.seconds)
-                feed = None
+                step = advance(attempts, None)
             else:
-                feed = self._exchange(step)
-
-    def _exchange(self, step: Exchange) -> Answer | LedgerUnreachable:
-        import httpx
-
-        try:
-            with self._http.stream(**_request(step)) as response:
-                body = bytearray()
-                for part in response.iter_raw():
-                    body += part
-                    if len(body) > MAX_ANSWER_BYTES:
-                        return _too_large()
-                return _answer(response, bytes(body))
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            return _unreachable(self.url, error)
+                step = advance(attempts, self._line.exchange(step))
+        return step.value
 
 
-class AsyncLedgerClient(_Both):
+class AsyncLedgerClient(_Both[AsyncLine]):
     """The same for an event loop; ``async with AsyncLedgerClient(…) as ledger:`` closes it."""
 
-    def _connect(self, options: dict[str, Any]) -> None:
-        import httpx
-
-        self._http = httpx.AsyncClient(**options)
+    _kind = AsyncLine
 
     async def __aenter__(self) -> AsyncLedgerClient:
         return self
@@ -179,7 +143,7 @@ class AsyncLedgerClient(_Both):
         await self.close()
 
     async def close(self) -> None:
-        await self._http.aclose()
+        await self._line.close()
 
     async def identify(self) -> LedgerIdentity:
         return await self._drive(self._session.identify())
@@ -203,22 +167,20 @@ class AsyncLedgerClient(_Both):
     async def open_channel(
         self, key: SigningKey, account: bytes, order: OpenChannel, idempotency_key: bytes
     ) -> SignedStatement:
-        signed = await self._call(calls.open_channel(key, account, order, idempotency_key))
-        return self._session.ordered(signed, order)
+        return await self._drive(self._session.open_channel(key, account, order, idempotency_key))
 
     async def top_up(
         self, key: SigningKey, account: bytes, channel: bytes, order: TopUp, idempotency_key: bytes
     ) -> SignedStatement:
-        signed = await self._call(calls.top_up(key, account, channel, order, idempotency_key))
-        return self._session.promised(signed, channel)
+        return await self._drive(
+            self._session.top_up(key, account, channel, order, idempotency_key)
+        )
 
     async def deposit_voucher(self, voucher: Voucher) -> None:
         return await self._call(calls.deposit_voucher(voucher))
 
     async def channel(self, key: SigningKey, signer: bytes, channel: bytes) -> ChannelView:
-        view = await self._call(calls.channel(key, signer, channel))
-        self._session.promised(view.signed_statement, channel)
-        return view
+        return await self._drive(self._session.channel(key, signer, channel))
 
     async def redeem(self, items: list[Redemption]) -> list[Outcome]:
         made: list[Outcome] = []
@@ -231,68 +193,11 @@ class AsyncLedgerClient(_Both):
         return await self._drive(self._session.carry(call))
 
     async def _drive(self, attempts: Attempts[T]) -> T:
-        feed: Answer | LedgerUnreachable | None = None
-        while True:
-            try:
-                step = attempts.send(feed)
-            except StopIteration as done:
-                result: T = done.value
-                return result
+        step = advance(attempts, None)
+        while not isinstance(step, Done):
             if isinstance(step, Wait):
                 await asyncio.sleep(step.seconds)
-                feed = None
+                step = advance(attempts, None)
             else:
-                feed = await self._exchange(step)
-
-    async def _exchange(self, step: Exchange) -> Answer | LedgerUnreachable:
-        import httpx
-
-        try:
-            async with self._http.stream(**_request(step)) as response:
-                body = bytearray()
-                async for part in response.aiter_raw():
-                    body += part
-                    if len(body) > MAX_ANSWER_BYTES:
-                        return _too_large()
-                return _answer(response, bytes(body))
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            return _unreachable(self.url, error)
-
-
-def _http_options(url: str, timeout_s: float) -> dict[str, Any]:
-    import httpx
-
-    try:
-        parsed = httpx.URL(url)
-    except httpx.InvalidURL as error:
-        raise InvalidSetting("must look like http://HOST:PORT", field="ledger") from error
-    if parsed.scheme not in ("http", "https") or not parsed.host or parsed.path != "/":
-        raise InvalidSetting("must look like http://HOST:PORT", field="ledger")
-    # Proxies named in the environment are passed over: they break ledgers on loopback.
-    return {
-        "base_url": url, "timeout": timeout_s, "trust_env": False, "follow_redirects": False,
-        "headers": {"accept-encoding": "identity"},
-    }  # fmt: skip
-
-
-def _request(step: Exchange) -> dict[str, Any]:
-    headers = step.head.headers()
-    if step.body:
-        headers["content-type"] = "application/json"
-    head = step.head
-    return {"method": head.method, "url": head.target, "content": step.body, "headers": headers}
-
-
-def _answer(response: httpx.Response, body: bytes) -> Answer:
-    header = response.headers.get
-    signature, key_id = header(ANSWER_SIGNATURE_HEADER, ""), header(ANSWER_KEY_ID_HEADER, "")
-    return Answer(response.status_code, body, signature, key_id)
-
-
-def _too_large() -> LedgerUnreachable:
-    return LedgerUnreachable(f"the answer is above {MAX_ANSWER_BYTES} bytes", field="answer")
-
-
-def _unreachable(url: str, error: Exception) -> LedgerUnreachable:
-    cause = str(error) or type(error).__name__
-    return LedgerUnreachable(f"{url} did not answer: {cause}", hint="is the ledger running?")
+                step = advance(attempts, await self._line.exchange(step))
+        return step.value

@@ -21,7 +21,8 @@ MAX_LIFETIME_S = 24 * 3600
 MAX_REDEMPTIONS = 500
 MAX_REQUEST_BYTES = 64 * 1024
 MAX_HISTORY = 200
-MAX_TIME = 2**40
+#: The end of the year 9999: later times cannot be shown.
+MAX_TIME = 253_402_300_799
 
 Json = dict[str, object]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
@@ -15,20 +16,23 @@ from pathlib import Path
 
 import pytest
 
+from speedpay.cli.text import time_text
 from speedpay.errors import (
     BalanceTooSmall,
     InvalidSetting,
     LedgerFailed,
     LedgerUnreachable,
+    Malformed,
 )
 from speedpay.ledger.http import LedgerServer
 from speedpay.ledger.keys import CERTIFICATE_S
 from speedpay.ledger_api import calls, strict
-from speedpay.ledger_api.answers import LedgerIdentity
+from speedpay.ledger_api.answers import Balance, LedgerIdentity
 from speedpay.ledger_api.attempts import Attempts, Send, Session, Wait
-from speedpay.ledger_api.client import MAX_ANSWER_BYTES, AsyncLedgerClient, LedgerClient
+from speedpay.ledger_api.client import AsyncLedgerClient, LedgerClient
 from speedpay.ledger_api.shapes import Send as SendOrder
 from speedpay.ledger_api.signed import Answer
+from speedpay.ledger_api.transport import MAX_ANSWER_BYTES
 from speedpay.signing import Certificate, SigningKey, ledger_id
 from speedpay.units import Amount
 from tests.unit.ledger.desk import CREDIT, Desk, Person, fresh, new_key
@@ -388,6 +392,53 @@ def test_a_silent_server_is_waited_for_a_bounded_time() -> None:
             pytest.raises(LedgerUnreachable),
         ):
             ledger.identify()
+
+
+def test_a_server_that_dribbles_is_waited_for_a_bounded_time() -> None:
+    """Each byte comes in time; all of them never would."""
+    ended = threading.Event()
+
+    def dribble(listening: socket.socket) -> None:
+        for _ in range(2):
+            client, _address = listening.accept()
+            with client, contextlib.suppress(OSError):
+                client.recv(65_536)
+                client.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n")
+                while not ended.wait(0.05):
+                    client.sendall(b"x")
+
+    async def ask(url: str) -> None:
+        async with AsyncLedgerClient(url, attempts=1, timeout_s=0.2) as ledger:
+            await ledger.identify()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        thread = threading.Thread(target=dribble, args=(listening,), daemon=True)
+        thread.start()
+        with (
+            LedgerClient(url, attempts=1, timeout_s=0.2) as ledger,
+            pytest.raises(LedgerUnreachable, match="too slowly"),
+        ):
+            ledger.identify()
+        with pytest.raises(LedgerUnreachable, match="too slowly"):
+            asyncio.run(ask(url))
+        ended.set()
+        thread.join(5)
+
+
+def test_outcomes_of_other_channels_are_not_the_answer(desk: Desk) -> None:
+    first, second = desk.line(), desk.line()
+    asked = calls.redeem([first.item(1), second.item(1)])
+    with pytest.raises(LedgerUnreachable, match="other channels"):
+        desk.ask(replace(asked, body=calls.redeem([second.item(1), first.item(1)]).body))
+
+
+def test_a_time_that_no_calendar_shows_is_not_understood(desk: Desk, ann: Person) -> None:
+    told = desk.balance(ann).to_json()
+    balance = Balance.read(strict.Fields(told | {"time": 253_402_300_799}))
+    assert time_text(balance.time) == "9999-12-31T23:59:59Z"
+    with pytest.raises(Malformed):
+        Balance.read(strict.Fields(told | {"time": 253_402_300_800}))
 
 
 @pytest.mark.parametrize(
