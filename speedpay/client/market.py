@@ -53,6 +53,7 @@ from speedpay.peer.messages import (
     Quote,
     Resume,
     StopMessage,
+    VoucherMessage,
 )
 from speedpay.peer.seller import Seller, Terms
 from speedpay.signing import Certificate
@@ -351,6 +352,8 @@ class Market:
         _log.debug("to %s:%d %s", peer.address, peer.port, message)
         self._transmit(peer, payload)
         number = peer.conversation.sent_count
+        if isinstance(message, VoucherMessage):
+            self._hurry(peer.connection)
         if isinstance(message, Bid):
             self.purchases[peer.infohash].buyer.bid_left(peer.connection, number)
         else:
@@ -366,6 +369,15 @@ class Market:
             return
         self._note(f"{peer.address} was banned: {reason}")
         self._swarm.ban(peer.address)
+
+    def _hurry(self, connection: int) -> None:
+        """A voucher waits behind what we upload to its payee: until the next tick that goes first.
+
+        On a slow uplink it would else come half a second late, and every window be full by then.
+        """
+        if self._weights.get(connection) != CONTROL_WEIGHT:
+            self._weights[connection] = CONTROL_WEIGHT
+            self._swarm.extension.set_weight(connection, CONTROL_WEIGHT)
 
     def _reweigh(self, now: float) -> None:
         """Set the upload weights that changed: payers by price, other takers the free lane's.

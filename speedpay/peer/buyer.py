@@ -56,6 +56,8 @@ CONFIRM_S = 30.0
 REFUND_S = 10.0
 #: A seller that was stopped for its slowness may sell again after this.
 REST_S = 60.0
+#: A paid seller has this long to show its rate before a faster unpaid one may take its place.
+PROVE_S = 2.0
 #: A channel is replaced this long before its expiry: sellers refuse vouchers 300 s before.
 ROLL_S = 600
 _MAX_PAST = 8
@@ -356,7 +358,25 @@ class Buyer:
             and left >= sale.ask.price.cost_ceil(min(MIB, self.remaining_bytes))
         ]  # fmt: skip
         ready.sort(key=lambda sale: -sale.rate.at(now))
-        return [effect for sale in ready[: max(0, room)] for effect in self._open_one(sale)]
+        if ready and room <= 0:
+            return self._make_room(ready[0], now)
+        return [effect for sale in ready[:room] for effect in self._open_one(sale)]
+
+    def _make_room(self, better: Sale, now: float) -> list[Effect]:
+        """All places are taken: an unpaid seller that is faster than a paid one takes its place.
+
+        Being fast without payment says more than being slow with it; one at a time, and only once the
+        paid one had time to show what it can.
+        """
+        settled_in = [
+            sale for sale in self.sales.values()
+            if sale.state is State.ACTIVE and not sale.waiting and now - sale.active_since > PROVE_S
+        ]  # fmt: skip
+        slowest = min(settled_in, key=lambda sale: sale.rate.at(now), default=None)
+        if slowest is None or better.rate.at(now) <= 2 * slowest.rate.at(now):
+            return []
+        slowest.retry_at = now + REST_S
+        return self._stop(slowest, now, pay=True)
 
     def _open_one(self, sale: Sale) -> list[Effect]:
         assert sale.ask is not None
@@ -421,6 +441,7 @@ class Buyer:
                 sale.retired = True
                 return effects + self._stop(sale, now, pay=False)
             sale.state, sale.billing, sale.paid_at = follow(sale.state, Step.CONFIRM), True, now
+            sale.active_since = now
             if message.cumulative < channel.signed and sale.key is not None:
                 effects.append(self._payment(sale, channel.repeat(sale.key, self._domain)))
         return effects

@@ -81,6 +81,7 @@ class Sale:
     retired: bool = False
     retry_at: float = 0.0
     paid_at: float = 0.0
+    active_since: float = 0.0
     shown_at: float | None = None
     stopped_at: float = -math.inf
     asked_pause: bool = False

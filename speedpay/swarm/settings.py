@@ -63,12 +63,16 @@ def session_settings(settings: SwarmSettings) -> dict[str, Any]:
         "mixed_mode_algorithm": 0,
         # The limiter hands out quota once a tick. At libtorrent's 500 ms a small weight's share is
         # less than a block and rounds to nothing (measured: Jain index 0.79, at 25 ms 0.996).
-        "tick_interval": 25,
-        # Weights divide the upload; a choked peer would have no share to be weighted.
-        "unchoke_slots_limit": 64,
+        "tick_interval": 10,
+        # Weights divide the upload; a choked peer would have no share to be weighted. But on a slow
+        # uplink every unchoked peer has a block of 16 KiB ahead of our next request or voucher to it:
+        # at 64 KiB/s each, a paid peer's window was full for half a second before its voucher came.
+        "unchoke_slots_limit": _clamp((settings.upload_limit or 8 * MIB) // (128 * KIB), 4, 64),
         # Seconds of work that is asked of a peer ahead. libtorrent's 3 leave the last blocks with the
         # slowest peers, and at the end a fast one takes them over only one by one.
         "request_queue_time": 1,
+        # A payer gets its slot at the next round; libtorrent's 15 s are longer than some downloads.
+        "unchoke_interval": 5,
         # Two finished peers keep their connection for the last payment.
         "close_redundant_connections": False,
         "max_metadata_size": MAX_TORRENT_FILE_BYTES,

@@ -125,12 +125,12 @@ def test_a_channel_is_low_at_seventy_percent(signed: int, low: bool) -> None:
     assert is_low(Amount(1000), Amount(signed), PRICE, 0) is low
 
 
-def test_a_channel_is_low_when_a_second_and_urgent_when_two_would_empty_it() -> None:
+def test_a_channel_is_low_when_a_second_and_urgent_when_a_quarter_would_empty_it() -> None:
     escrow, one_second = PRICE.cost_ceil(10 * MIB), 3 * MIB
     assert is_low(escrow, PRICE.cost_ceil(6 * MIB), PRICE, one_second) is False
     assert is_low(escrow, PRICE.cost_ceil(6 * MIB), PRICE, 5 * MIB) is True
-    assert is_urgent(escrow, PRICE.cost_ceil(3 * MIB), PRICE, one_second) is False
-    assert is_urgent(escrow, PRICE.cost_ceil(5 * MIB), PRICE, one_second) is True
+    assert is_urgent(escrow, PRICE.cost_ceil(9 * MIB), PRICE, one_second) is False
+    assert is_urgent(escrow, PRICE.cost_ceil(9 * MIB), PRICE, 5 * MIB) is True
 
 
 @settings(derandomize=True)

@@ -26,7 +26,7 @@ from speedpay.errors import (
 from speedpay.market.bidder import Plan
 from speedpay.market.metering import BLOCK_BYTES, on_account_limit
 from speedpay.peer.bids import keep_bids, price_in_force
-from speedpay.peer.buyer import CONFIRM_S, ROLL_S
+from speedpay.peer.buyer import CONFIRM_S, MAX_PAID_CHANNELS, PROVE_S, ROLL_S
 from speedpay.peer.effects import (
     AddEscrow,
     AwaitClose,
@@ -52,9 +52,10 @@ from speedpay.peer.messages import (
     TopUp,
     VoucherMessage,
 )
+from speedpay.peer.sale import Rate
 from speedpay.peer.seller import KEEP_IDLE_S, Seller, Terms
 from speedpay.signing import Domain
-from speedpay.units import MIB, ZERO, Amount, MoneyClass, Price, Share
+from speedpay.units import KIB, MIB, ZERO, Amount, MoneyClass, Price, Share
 from tests.unit.peer.pair import UTC, Pair, statement
 from tests.vectors.generate import CERTIFICATE, DOMAIN, PAYEE, key
 
@@ -653,6 +654,32 @@ def test_a_slower_seller_is_stopped_for_a_starved_one_and_may_sell_again_later()
     assert slow.state is State.STOPPED
     assert not slow.retired
     assert slow.retry_at > pair.now
+
+
+def test_a_fast_seller_in_the_free_lane_takes_the_place_of_a_slow_paid_one() -> None:
+    pair = Pair().start()
+    others = {
+        number: replace(
+            pair.sale, connection=number, rate=Rate(last=100 * KIB), bids=list(pair.sale.bids)
+        )
+        for number in range(2, MAX_PAID_CHANNELS + 1)
+    }
+    unpaid = replace(
+        pair.sale, connection=99, state=State.PRICED, quoted=True, channel=None, key=None,
+        rate=Rate(last=190 * KIB),
+    )  # fmt: skip
+    pair.buyer.sales |= others | {99: unpaid}
+    pair.sale.rate = Rate(last=100 * KIB)
+    pair.now += PROVE_S + 1
+
+    def stopped() -> list[int]:
+        told = [e for e in pair.buyer.tick(pair.now) if isinstance(e, Send)]
+        return [e.connection for e in told if isinstance(e.message, StopMessage)]
+
+    assert stopped() == []
+    unpaid.rate = Rate(last=MIB)
+    assert len(stopped()) == 1
+    assert unpaid.state is State.PRICED
 
 
 # ---------------------------------------------------------------------------------- whatever peers do
