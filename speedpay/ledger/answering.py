@@ -2,21 +2,19 @@
 
 Shape is judged first, then who signed, then the money; a refusal has changed nothing. Whatever a
 stranger sends is answered with a status below 500; 503 says that the ledger itself is in trouble.
+A mistake of our own is raised: the shell answers it with 500, which is not signed, because nobody
+knows then what has changed, and a client asks again.
 """
 
 from __future__ import annotations
 
-import logging
-
-from speedpay.errors import LedgerFailed, Malformed, NotFound, SpeedpayError
+from speedpay.errors import Malformed, NotFound, SpeedpayError
 from speedpay.ledger.asked import Asked, Reply, Request
 from speedpay.ledger.routes import ROUTES
 from speedpay.ledger.service import Service
 from speedpay.ledger_api import shapes, strict
 from speedpay.ledger_api.refusals import error_to_json
 from speedpay.ledger_api.signed import Head, sign_answer
-
-_log = logging.getLogger("speedpay.ledger")
 
 #: code → HTTP status. What is not here is a Refused of another kind: 422.
 STATUS: dict[str, int] = {
@@ -40,7 +38,7 @@ BODY_TOO_LARGE = 413
 
 
 def answer(service: Service, request: Request) -> Reply:
-    """Never raises: an error is an answer too, and is signed like any other."""
+    """An error is an answer too, and is signed like any other."""
     head, body = request.head(), request.body or b""
     try:
         status, text = 200, _find(service, request, head)
@@ -49,12 +47,6 @@ def answer(service: Service, request: Request) -> Reply:
         if request.body is None:
             status = BODY_TOO_LARGE
         text = strict.dump({"error": error_to_json(error)})
-    except Exception:
-        # The boundary: our own mistake must not look like a refusal, nor end the process.
-        _log.exception("%s could not be answered", request.method)
-        status = STATUS[LedgerFailed.code]
-        failed = LedgerFailed("the ledger made a mistake; nothing has changed")
-        text = strict.dump({"error": error_to_json(failed)})
     signed = sign_answer(service.keys.response, service.domain, head, body, status, text)
     return Reply(status, text, {"content-type": "application/json"} | signed)
 

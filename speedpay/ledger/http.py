@@ -69,10 +69,10 @@ class Front:
     @contextlib.asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
         beating = asyncio.create_task(self._beat())
+        beating.add_done_callback(self._beat_ended)
         yield
         beating.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await beating
+        await asyncio.wait([beating])
 
     async def _beat(self) -> None:
         beats = 0
@@ -83,12 +83,17 @@ class Front:
                     await anyio.to_thread.run_sync(self._service.check_books, limiter=self._workers)
             except SpeedpayError as error:
                 _log.error("%s", error)
-            except Exception:
-                # A ledger on which time stands still refunds nobody: better to end and be seen.
-                _log.exception("the ledger's own work failed")
-                self._service.database.stop("a mistake in its own work")
             beats += 1
             await asyncio.sleep(BEAT_S)
+
+    def _beat_ended(self, beating: asyncio.Task[None]) -> None:
+        """A ledger on which time stands still refunds nobody: better to end and be seen."""
+        if beating.cancelled():
+            return
+        mistake = beating.exception()
+        if mistake is not None:
+            _log.critical("the ledger's own work failed", exc_info=mistake)
+            self._service.database.stop("a mistake in its own work")
         self._failed()
 
 

@@ -145,8 +145,6 @@ class Session:
         domain = Domain(known.network, known.ledger_id)
         head = call.head(domain, int(self.clock()))
         answer = yield from _exchange(call, head)
-        if answer.status >= 500 and not answer.signature:  # overrun, or a mistake of its own
-            raise LedgerUnreachable(f"the ledger answered nothing but status {answer.status}")
         if answer.key_id != key_id(known.certificate.response_key):
             known = yield from self._identify()  # it may have a new response key since we asked
         check_answer(known.certificate, domain, head, call.body, answer)
@@ -177,9 +175,11 @@ class Session:
 
 def _exchange(call: Call[T], head: Head) -> Attempts[Answer]:
     answer = yield Send(head, call.body)
-    if isinstance(answer, Answer):
-        return answer
-    raise answer or LedgerUnreachable("did not answer")
+    if not isinstance(answer, Answer):
+        raise answer or LedgerUnreachable("did not answer")
+    if answer.status >= 500 and not answer.signature:  # overrun, or a mistake of its own
+        raise LedgerUnreachable(f"the ledger answered nothing but status {answer.status}")
+    return answer
 
 
 def _read(call: Call[T], answer: Answer) -> T:

@@ -11,9 +11,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from speedpay.errors import InvalidSetting
+from speedpay.errors import InvalidSetting, LedgerFailed
 from speedpay.ledger import connection, http
+from speedpay.ledger.answering import answer
+from speedpay.ledger.asked import Reply, Request
 from speedpay.ledger.http import LedgerServer
+from speedpay.ledger.service import Service
 from speedpay.ledger_api.client import LedgerClient
 from tests.unit.ledger.desk import Desk
 
@@ -203,3 +206,41 @@ def test_a_ledger_that_stops_writing_ends(desk: Desk) -> None:
         client.identify()
         ended.join(10)
         assert not ended.is_alive()
+
+
+def test_a_mistake_of_the_ledgers_own_is_no_answer_and_is_asked_again(
+    url: str, desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[str] = []
+
+    def mistaken_once(service: Service, request: Request) -> Reply:
+        asked.append(request.target)
+        if len(asked) == 1:
+            raise ZeroDivisionError("a mistake")
+        return answer(service, request)
+
+    monkeypatch.setattr(http, "answer", mistaken_once)
+    with LedgerClient(url, clock=desk.clock) as client:
+        client.identify()
+    assert asked == ["/v1/ledger"] * 2
+    assert "ZeroDivisionError" in caplog.text
+    with plug(url) as sock:
+        asked.clear()
+        sock.sendall(b"GET /v1/ledger HTTP/1.1\r\nhost: x\r\n\r\n")
+        head = sock.recv(65_536)
+    assert head.startswith(b"HTTP/1.1 500")
+    assert b"speedpay-answer-signature" not in head
+    assert b"ZeroDivisionError" not in head
+
+
+def test_a_ledger_whose_own_work_fails_ends(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def tick() -> None:
+        raise ZeroDivisionError("a mistake")
+
+    monkeypatch.setattr(desk.service, "tick", tick)
+    server = LedgerServer(desk.service, "127.0.0.1", 0)
+    with pytest.raises(LedgerFailed, match="a mistake in its own work"):
+        server.run_until_stopped(lambda: None)
+    assert "ZeroDivisionError" in caplog.text
