@@ -94,8 +94,9 @@ class Download:
     async def run(self, stop: asyncio.Event) -> Receipt:
         """Until every wanted piece is verified and paid for.
 
-        Raises Unfinished when ``stop`` is set first (what was had is kept), NoPeers when a magnet
-        link's description does not arrive, Malformed when the swarm's is refused, DiskFull.
+        Raises Unfinished when ``stop`` is set first or the disk fails (what was had is kept), NoPeers
+        when a magnet link's description does not arrive, Malformed when the swarm's is refused,
+        DiskFull.
         """
         status = await self._description(stop)
         if self._payment is not None and status.verified_bytes < status.wanted_bytes:
@@ -108,7 +109,8 @@ class Download:
         finally:
             # What is here is kept and what is owed is paid, also on the way out.
             await self._client.complete(self._torrent.infohash)
-            await self._client.save_resume(self._torrent, self._save_dir)
+            if self._watch.failure is None:  # a failed torrent's says that it must not go on
+                await self._client.save_resume(self._torrent, self._save_dir)
         if not status.finished:
             raise Unfinished(
                 f"stopped at {status.verified_bytes} of {status.wanted_bytes} bytes; they are"
@@ -222,7 +224,12 @@ class Download:
             raise DiskFull(
                 "there is no room for the download", hint="free some space and run it again"
             )
-        raise Malformed(failure.message, field="torrent")
+        if self._torrent.description is None:
+            raise Malformed(failure.message, field="torrent")  # what the swarm says it is
+        raise Unfinished(
+            f"the download cannot go on: {failure.message}",
+            hint="mend that, then run the same command again",
+        )
 
 
 def _same(plan: Plan, payment: Payment) -> bool:

@@ -27,6 +27,7 @@ from speedpay.peer.seller import Terms
 from speedpay.swarm.events import (
     Event,
     InterestChanged,
+    ListenFailed,
     Listening,
     Message,
     MetadataReceived,
@@ -93,6 +94,7 @@ class Client:
         self._tasks: set[asyncio.Task[None]] = set()
         self._opened = asyncio.Event()
         self._away = ""
+        self._said: set[str] = set()
         self._since = int(time.time())
 
     @asynccontextmanager
@@ -158,7 +160,7 @@ class Client:
         try:
             async with asyncio.timeout(LAST_VOUCHER_S):
                 await market.deposit_unacknowledged(infohash)
-                await self._until(lambda: not purchase.buyer.open_channels(), LAST_VOUCHER_S)
+                await self._until(lambda: not market.unclosed(infohash), LAST_VOUCHER_S)
         except TimeoutError:
             _log.info("the ledger has not settled everything yet; the next start goes on")
 
@@ -207,8 +209,17 @@ class Client:
                     waiting.set_result(resume)
             case Listening(address, port):
                 _log.info("listening on %s:%d", address, port)
+            case ListenFailed(address, port, message):
+                self._unheard(
+                    f"{address}:{port} cannot be listened on, so no peer calls us: {message}"
+                )
             case _:
                 pass
+
+    def _unheard(self, text: str) -> None:
+        if text not in self._said:  # TCP and UDP fail each for itself
+            self._said.add(text)
+            self._note(text)
 
     def _keep_early(self, event: Event) -> None:
         """A hello that is lost would make us ban its honest sender for what it says next."""

@@ -214,8 +214,19 @@ class Market:
         return purchase
 
     def unsettled(self, infohash: bytes) -> bool:
-        """Whether a payee has yet to confirm a voucher, or the ledger to answer an order."""
-        return bool(self._asking[infohash] or self.purchases[infohash].buyer.unconfirmed())
+        """Whether a payee that is here has yet to confirm a voucher, or the ledger to answer an order."""
+        unconfirmed = self.purchases[infohash].buyer.unconfirmed()
+        here = self._in_use(infohash)
+        return bool(self._asking[infohash]) or any(c.statement.channel in here for c in unconfirmed)
+
+    def unclosed(self, infohash: bytes) -> bool:
+        """Whether a payee that is here, and knows that we are done, has yet to close its channel."""
+        return bool(self._in_use(infohash))
+
+    def _in_use(self, infohash: bytes) -> set[bytes]:
+        """Channels of ours whose payee is connected."""
+        sales = self.purchases[infohash].buyer.sales.values()
+        return {sale.channel.statement.channel for sale in sales if sale.channel}
 
     def complete(self, infohash: bytes) -> None:
         """All wanted pieces are here, or the user stops: pay what is owed and end the sales."""

@@ -14,7 +14,7 @@ from speedpay.channel.voucher import Assignment, Closing
 from speedpay.client.account import Account
 from speedpay.client.patience import until_answered
 from speedpay.client.store import Earned, Store
-from speedpay.errors import ChannelClosed
+from speedpay.errors import ChannelClosed, NotFound, Refused
 from speedpay.ledger_api.answers import Outcome
 from speedpay.ledger_api.client import AsyncLedgerClient
 from speedpay.ledger_api.shapes import ChannelState, Redemption
@@ -70,7 +70,11 @@ class Redeemer:
                 self._idle.set()
 
     async def _bring(self, items: list[Redemption]) -> None:
-        outcomes = await until_answered(lambda: self._ledger.redeem(items), self._away)
+        try:
+            outcomes = await until_answered(lambda: self._ledger.redeem(items), self._away)
+        except (Refused, NotFound) as refusal:
+            _log.warning("the ledger would not redeem: %s", refusal)  # kept for the next time
+            return
         for item, outcome in zip(items, outcomes, strict=True):
             self._settle(item, outcome)
 
