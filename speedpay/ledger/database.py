@@ -73,8 +73,7 @@ class Database:
         except sa.exc.IntegrityError:
             raise  # a rule of the schema: our own mistake, and the caller's test fails loudly
         except (sa.exc.DBAPIError, sqlite3.Error) as error:
-            origin = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-            name = str(getattr(origin, "sqlite_errorname", ""))
+            name = _first_error(error)
             if name.startswith(_STOPS):
                 self.stop(f"{name} from the disk")
                 raise LedgerFailed(f"has stopped: {name} from the disk") from error
@@ -87,6 +86,20 @@ class Database:
             raise
         except sa.exc.TimeoutError as error:
             raise LedgerFailed("the ledger is busy", hint="try again") from error
+
+
+def _first_error(error: BaseException) -> str:
+    """SQLite's name of what went wrong first, such as SQLITE_FULL.
+
+    On some errors SQLite undoes the whole transaction, and our own going back to a savepoint then
+    fails as well: that second error must not hide the first.
+    """
+    name = ""
+    one: BaseException | None = error
+    while one is not None:
+        name = getattr(one, "sqlite_errorname", name)
+        one = one.__context__
+    return name
 
 
 def _prepare(connection: sqlite3.Connection, _: object) -> None:

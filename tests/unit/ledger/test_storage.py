@@ -182,6 +182,28 @@ def test_on_a_full_disk_writes_fail_and_reads_go_on(desk: Desk) -> None:
     desk.ask(calls.send(ann.key, ann.account, order, fresh()))
 
 
+def test_an_error_of_the_disk_inside_a_redemption_stops_all_writing(desk: Desk) -> None:
+    """SQLite may undo the transaction by itself; going back to the savepoint then fails as well."""
+    line = desk.line(escrow=1000)
+    item = line.item(100)
+
+    class FailedWrite(sqlite3.OperationalError):
+        sqlite_errorname = "SQLITE_IOERR_WRITE"
+
+    def fail(connection: sa.Connection, _: object, statement: str, *__: object) -> None:
+        if statement.startswith("UPDATE channels"):
+            connection.connection.execute("ROLLBACK")  # type: ignore[attr-defined]
+            raise FailedWrite("disk I/O error")
+
+    database = desk.service.database
+    sa.event.listen(database._engine, "before_cursor_execute", fail)
+    with pytest.raises(LedgerFailed, match="SQLITE_IOERR_WRITE"):
+        desk.redeem(item)
+    sa.event.remove(database._engine, "before_cursor_execute", fail)
+    assert database.stopped is not None
+    assert line.view().paid == Amount(0)
+
+
 def test_after_an_error_of_the_disk_nothing_is_written_again(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
