@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from speedpay.ledger import book
+from speedpay.ledger.idempotency import Once
 from speedpay.ledger.service import Service
 from speedpay.ledger_api import strict
 from speedpay.ledger_api.signed import (
@@ -61,9 +61,9 @@ class Asked:
     def owner(self) -> bytes:
         return self.service.owner(self.head, self.body, self.address)
 
-    def once(self, account: bytes) -> book.Once:
+    def once(self, account: bytes) -> Once:
         key = header_bytes(self.head.key, IDEMPOTENCY_KEY_BYTES, KEY_HEADER)
-        return book.Once(account, key, self.head.request_hash(self.body))
+        return Once(account, key, self.head.request_hash(self.body))
 
     def part(self) -> bytes:
         return bytes.fromhex(self.parts[0])

@@ -1,25 +1,22 @@
 """The book: the only code that writes transfers and balances.
 
 ``post`` moves money inside the caller's transaction: two guarded updates and one row of the
-journal, or an exception and nothing. ``once`` runs a piece of work under an idempotency key in the
-same transaction as the money it moves. Neither commits: ``Database.write`` does, and only then may
+journal, or an exception and nothing. It does not commit: ``Database.write`` does, and only then may
 anybody be told.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 
-from speedpay.errors import BalanceTooSmall, KeyReused, Malformed, NotFound
+from speedpay.errors import BalanceTooSmall, Malformed, NotFound
 from speedpay.ledger import chart
 from speedpay.ledger.chart import BookAccount, Kind
-from speedpay.ledger.schema import balances, idempotency, transfers
+from speedpay.ledger.schema import balances, transfers
 from speedpay.ledger_api.answers import JournalHead
-from speedpay.ledger_api.strict import dump
 from speedpay.units import MAX_UTOK, Amount, MoneyClass
 
 #: What the journal of an empty ledger ends with.
@@ -154,43 +151,3 @@ def _change(
     if grows:
         raise Malformed("would make a balance larger than 2^63-1", field="amount")
     raise BalanceTooSmall(f"the account holds {held} {money_class}, not {amount}", field="amount")
-
-
-@dataclass(frozen=True, slots=True)
-class Once:
-    """Who asks for what under which idempotency key."""
-
-    account: bytes
-    key: bytes
-    request_hash: bytes
-
-
-def once(
-    connection: sa.Connection, request: Once, now: int, work: Callable[[], dict[str, object]]
-) -> bytes:
-    """The JSON answer of ``work``, done now or when this key was first used.
-
-    Raises KeyReused when the key belongs to another request. A refusal raised by ``work`` is not
-    kept: it undoes the transaction, so nothing has happened under that key.
-    """
-    mine = sa.and_(idempotency.c.account == request.account, idempotency.c.key == request.key)
-    known = connection.execute(
-        sa.select(idempotency.c.request_hash, idempotency.c.answer).where(mine)
-    ).first()
-    if known:
-        if known.request_hash != request.request_hash:
-            raise KeyReused("belongs to another request", field="speedpay-key")
-        answer: bytes = known.answer
-        return answer
-    answer = dump(work())
-    connection.execute(
-        idempotency.insert().values(
-            account=request.account,
-            key=request.key,
-            request_hash=request.request_hash,
-            status=200,
-            answer=answer,
-            time=now,
-        )
-    )
-    return answer

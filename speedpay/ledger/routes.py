@@ -6,13 +6,16 @@ import re
 from collections.abc import Callable
 from urllib.parse import parse_qsl
 
+import sqlalchemy as sa
+
 from speedpay.channel.voucher import SignedStatement, Statement
 from speedpay.errors import Malformed, NotAllowed, SpeedpayError
-from speedpay.ledger import accounts, book, channels, redemption
+from speedpay.ledger import accounts, book, channels, idempotency, redemption
 from speedpay.ledger.asked import Asked
 from speedpay.ledger.service import Service
 from speedpay.ledger_api import answers, shapes, strict
 from speedpay.ledger_api.answers import ChannelView, Outcome
+from speedpay.ledger_api.shapes import Json
 from speedpay.signing import PUBLIC_KEY_BYTES
 from speedpay.units import MAX_UTOK
 
@@ -24,15 +27,25 @@ def _identify(asked: Asked) -> bytes:
     return strict.dump(asked.service.identity().to_json())
 
 
+def _once(asked: Asked, account: bytes, work: Callable[[sa.Connection, int], Json]) -> bytes:
+    """Decide on an order of ``account`` under its key; ``work(connection, now)`` carries it out."""
+    request, now = asked.once(account), asked.service.now()
+    with asked.service.database.write() as connection:
+        decided = idempotency.once(connection, request, now, lambda: work(connection, now))
+    if isinstance(decided, SpeedpayError):  # raised only now, as it is committed
+        raise decided
+    return decided
+
+
 def _open_account(asked: Asked) -> bytes:
     service, order = asked.service, shapes.OpenAccount.from_json(asked.json())
-    once = asked.once(service.opener(asked.head, asked.body, order.public_key))
-    opening, now = service.opening(asked.address), service.now()
-    with service.database.write() as connection:
-        return book.once(
-            connection, once, now,
-            lambda: accounts.open_account(connection, order.public_key, opening, now).to_json(),
-        )  # fmt: skip
+    opener = service.opener(asked.head, asked.body, order.public_key)
+
+    def work(connection: sa.Connection, now: int) -> Json:
+        opening = service.opening(asked.address)
+        return accounts.open_account(connection, order.public_key, opening, now).to_json()
+
+    return _once(asked, opener, work)
 
 
 def _own_account(asked: Asked) -> bytes:
@@ -70,47 +83,40 @@ def _number(text: str | None, field: str, high: int) -> int | None:
 
 
 def _send(asked: Asked) -> bytes:
-    service, order = asked.service, shapes.Send.from_json(asked.json())
-    once, now = asked.once(asked.owner()), service.now()
+    order, account = shapes.Send.from_json(asked.json()), asked.owner()
+    key = asked.once(account).key
 
-    with service.database.write() as connection:
+    def work(connection: sa.Connection, now: int) -> Json:
+        accounts.send(connection, account, order, key, now)
+        return {"journal_head": book.head(connection).to_json()}
 
-        def work() -> shapes.Json:
-            accounts.send(connection, once.account, order, once.key, now)
-            return {"journal_head": book.head(connection).to_json()}
-
-        return book.once(connection, once, now, work)
+    return _once(asked, account, work)
 
 
 def _open_channel(asked: Asked) -> bytes:
-    service, order = asked.service, shapes.OpenChannel.from_json(asked.json())
-    once, now, settings = asked.once(asked.owner()), service.now(), service.settings
-    with service.database.write() as connection:
-        return book.once(
-            connection, once, now,
-            lambda: _signed(
-                service,
-                channels.open_channel(
-                    connection, service.domain, once.account, order, settings.fee,
-                    settings.claim_s, now,
-                ),
-            ),
-        )  # fmt: skip
+    order, account = shapes.OpenChannel.from_json(asked.json()), asked.owner()
+    service, settings = asked.service, asked.service.settings
+
+    def work(connection: sa.Connection, now: int) -> Json:
+        opened = channels.open_channel(
+            connection, service.domain, account, order, settings.fee, settings.claim_s, now
+        )
+        return _signed(service, opened)
+
+    return _once(asked, account, work)
 
 
 def _top_up(asked: Asked) -> bytes:
-    service, order = asked.service, shapes.TopUp.from_json(asked.json())
-    once, now, channel = asked.once(asked.owner()), service.now(), asked.part()
-    with service.database.write() as connection:
-        return book.once(
-            connection, once, now,
-            lambda: _signed(
-                service, channels.top_up(connection, once.account, channel, order, now)
-            ),
-        )  # fmt: skip
+    order, account = shapes.TopUp.from_json(asked.json()), asked.owner()
+
+    def work(connection: sa.Connection, now: int) -> Json:
+        topped_up = channels.top_up(connection, account, asked.part(), order, now)
+        return _signed(asked.service, topped_up)
+
+    return _once(asked, account, work)
 
 
-def _signed(service: Service, statement: Statement) -> shapes.Json:
+def _signed(service: Service, statement: Statement) -> Json:
     signed = SignedStatement.sign(service.keys.response, service.domain, statement)
     return answers.signed_statement_to_json(signed)
 

@@ -164,3 +164,16 @@ idempotency = Table(
     CheckConstraint("length(key) = 16", "key"),
     CheckConstraint("length(request_hash) = 32", "request_hash"),
 )
+
+#: The same for what was refused, for an hour: see idempotency.py.
+refusals = Table(
+    "refusals",
+    metadata,
+    Column("account", LargeBinary, ForeignKey("accounts.id"), primary_key=True),
+    Column("key", LargeBinary, primary_key=True),
+    Column("request_hash", LargeBinary, nullable=False),
+    Column("answer", LargeBinary, nullable=False),
+    Column("time", BigInteger, nullable=False, index=True),
+    CheckConstraint("length(key) = 16", "key"),
+    CheckConstraint("length(request_hash) = 32", "request_hash"),
+)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from speedpay.errors import BadSignature, BooksBroken, NotFound, Stale
-from speedpay.ledger import accounts, book, expiry, invariants, migrations
+from speedpay.ledger import accounts, book, expiry, idempotency, invariants, migrations
 from speedpay.ledger.channels import CLAIM_S
 from speedpay.ledger.database import Database
 from speedpay.ledger.keys import RENEW_S, LedgerKeys, load_or_make
@@ -148,6 +148,7 @@ class Service:
             uptime_s = expiry.beat(connection, now)
             expiry.begin_claims(connection, now, uptime_s)
             accounts.forget_openings(connection, now)
+            idempotency.forget_refusals(connection, now)
         settled = 1
         while settled:
             with self.database.write() as connection:

@@ -22,7 +22,7 @@ from speedpay.errors import SpeedpayError
 from speedpay.ledger import invariants
 from speedpay.ledger.answering import answer
 from speedpay.ledger.asked import Reply, Request
-from speedpay.ledger.schema import metadata
+from speedpay.ledger.schema import metadata, refusals
 from speedpay.ledger.service import Service, Settings
 from speedpay.ledger_api import calls
 from speedpay.ledger_api.answers import Balance, ChannelView, Outcome
@@ -195,10 +195,12 @@ class Desk:
         self.service.tick()
 
     def everything(self) -> dict[str, list[tuple[object, ...]]]:
+        """Every row, but for what is kept of refusals."""
         with self.service.database.read() as connection:
             return {
                 table.name: [tuple(row) for row in connection.execute(sa.select(table))]
                 for table in metadata.sorted_tables
+                if table is not refusals
             }
 
     @contextlib.contextmanager

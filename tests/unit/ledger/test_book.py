@@ -19,6 +19,7 @@ from hypothesis.stateful import (
 from speedpay.errors import BalanceTooSmall, KeyReused, Malformed, NotAllowed, NotFound
 from speedpay.ledger import book, chart
 from speedpay.ledger.chart import SIDES, BookAccount, Kind, Role
+from speedpay.ledger.idempotency import Once, once
 from speedpay.ledger_api import calls
 from speedpay.ledger_api.shapes import Send
 from speedpay.units import MAX_UTOK, ZERO, Amount, MoneyClass
@@ -103,7 +104,7 @@ def test_a_refusal_half_way_undoes_the_first_half(desk: Desk) -> None:
 
 def test_work_under_a_key_is_done_once_and_its_answer_kept(desk: Desk) -> None:
     ann, done = desk.person(), []
-    request = book.Once(ann.account, b"k" * 16, b"h" * 32)
+    request = Once(ann.account, b"k" * 16, b"h" * 32)
 
     def work() -> dict[str, object]:
         done.append(1)
@@ -111,14 +112,14 @@ def test_work_under_a_key_is_done_once_and_its_answer_kept(desk: Desk) -> None:
 
     for _ in range(3):
         with desk.service.database.write() as connection:
-            assert book.once(connection, request, 0, work) == b'{"times":1}'
+            assert once(connection, request, 0, work) == b'{"times":1}'
     assert done == [1]
-    other = book.Once(ann.account, b"k" * 16, b"x" * 32)
+    other = Once(ann.account, b"k" * 16, b"x" * 32)
     with (
         desk.refused(KeyReused, "speedpay-key"),
         desk.service.database.write() as connection,
     ):
-        book.once(connection, other, 0, work)
+        once(connection, other, 0, work)
 
 
 class BookAgainstAModel(RuleBasedStateMachine):
@@ -178,8 +179,8 @@ class BookAgainstAModel(RuleBasedStateMachine):
                 post(self.desk, *move)
         else:
             with self.desk.service.database.write() as connection:
-                book.once(
-                    connection, book.Once(payer.account, self.key(), b"h" * 32), 0,
+                once(
+                    connection, Once(payer.account, self.key(), b"h" * 32), 0,
                     lambda: self.sent(connection, move),
                 )  # fmt: skip
             self.held[payer.account, held] -= utok

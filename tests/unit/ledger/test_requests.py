@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from speedpay.errors import (
     BadSignature,
@@ -18,14 +19,16 @@ from speedpay.errors import (
     OverLimit,
     Stale,
 )
+from speedpay.ledger.idempotency import KEEP_REFUSALS_S
+from speedpay.ledger.schema import refusals
 from speedpay.ledger.service import Settings
 from speedpay.ledger_api import calls
 from speedpay.ledger_api.calls import Call
-from speedpay.ledger_api.shapes import Send, TopUp
-from speedpay.ledger_api.signed import Head, account_id
+from speedpay.ledger_api.shapes import OpenChannel, Send, TopUp
+from speedpay.ledger_api.signed import TIME_TOLERANCE_S, Head, account_id
 from speedpay.signing import Domain
 from speedpay.units import Amount
-from tests.unit.ledger.desk import CREDIT, TOKEN, Desk, Line, Person, fresh, new_key
+from tests.unit.ledger.desk import CREDIT, HOUR_S, TOKEN, Desk, Line, Person, fresh, new_key
 
 
 @pytest.fixture
@@ -210,16 +213,63 @@ def test_two_accounts_may_choose_the_same_key(desk: Desk, ann: Person, ben: Pers
     assert desk.credit(ann) == 10_000_002
 
 
-def test_a_refused_request_may_be_repeated_when_it_can_be_met(
+def test_a_refused_request_that_somebody_replays_when_it_could_be_met_stays_refused(
     desk: Desk, ann: Person, ben: Person
 ) -> None:
+    """Its owner was told that nothing is paid, and may have paid in another way since."""
+    call = calls.send(ann.key, ann.account, order(ben, 10_000_005), fresh())
+    head = call.head(desk.service.domain, desk.service.now())
+    assert refused(desk, head, call.body) == (402, "balance_too_small", "amount")
+    desk.ask(calls.send(ben.key, ben.account, order(ann, 5), fresh()))
+    desk.clock.now += 119
+    assert refused(desk, head, call.body) == (402, "balance_too_small", "amount")
+    with desk.refused(BalanceTooSmall, "amount"):
+        desk.ask(call)
+    with desk.refused(KeyReused, "speedpay-key"):
+        desk.ask(replace(call, body=calls.send(ann.key, ann.account, order(ben), fresh()).body))
+    desk.ask(replace(call, idempotency_key=fresh()))
+    assert (desk.credit(ann), desk.credit(ben)) == (0, 20_000_000)
+
+
+def test_a_refused_channel_and_a_refused_top_up_stay_refused_as_well(
+    desk: Desk, ann: Person, ben: Person
+) -> None:
+    line, payee = desk.line(escrow=1000, payer=ann), new_key()
+    opening = OpenChannel(
+        new_key().public, payee.public, fresh(), CREDIT, Amount(10_000_000), HOUR_S
+    )
+    asked: list[Call[object]] = [
+        replace(call, read=lambda fields: fields)  # type: ignore[arg-type,misc]
+        for call in (
+            calls.open_channel(ann.key, ann.account, opening, fresh()),
+            calls.top_up(ann.key, ann.account, line.id, TopUp(Amount(10_000_000)), fresh()),
+        )
+    ]
+    for call in asked:
+        with desk.refused(BalanceTooSmall, "amount"):
+            desk.ask(call)
+    desk.ask(calls.send(ben.key, ben.account, order(ann, 10_000_000), fresh()))
+    for call in asked:
+        with desk.refused(BalanceTooSmall, "amount"):
+            desk.ask(call)
+    assert line.view().escrow == Amount(1000)
+
+
+def test_refusals_are_forgotten_once_no_request_can_be_replayed(
+    desk: Desk, ann: Person, ben: Person
+) -> None:
+    def kept() -> int:
+        with desk.service.database.read() as connection:
+            return len(connection.execute(sa.select(refusals)).all())
+
     call = calls.send(ann.key, ann.account, order(ben, 10_000_005), fresh())
     with desk.refused(BalanceTooSmall, "amount"):
         desk.ask(call)
-    desk.ask(calls.send(ben.key, ben.account, order(ann, 5), fresh()))
-    desk.ask(call)
-    desk.ask(call)
-    assert (desk.credit(ann), desk.credit(ben)) == (0, 20_000_000)
+    desk.be_down(KEEP_REFUSALS_S)
+    assert kept() == 1
+    assert KEEP_REFUSALS_S > 2 * TIME_TOLERANCE_S
+    desk.be_down(1)
+    assert kept() == 0
 
 
 def test_a_post_without_an_idempotency_key_is_refused(desk: Desk, ann: Person, ben: Person) -> None:
