@@ -14,6 +14,7 @@ import pytest
 
 from speedpay.client.store import Store
 from speedpay.errors import InvalidSetting, LedgerUnreachable
+from speedpay.peer.effects import AddEscrow
 from speedpay.units import MIB, ZERO, Amount, Price
 from tests.scenarios.clients import (
     WELCOME,
@@ -363,6 +364,51 @@ def test_a_free_download_with_a_wallet_does_not_wait_for_its_ledger(town: Town) 
             await until(lambda: free.notes)
             (note,) = free.notes
             assert note.startswith("the ledger is away, so nothing is paid or sold yet: ")
+
+    asyncio.run(scene())
+    assert content.is_in(place)
+
+
+def test_a_top_up_of_a_channel_that_its_payee_has_just_closed_frees_the_budget(town: Town) -> None:
+    payer, payee, content = town.user(), town.user(), town.content(4 * MIB)
+
+    async def scene() -> None:
+        async with (
+            seeder(payee, content, up_limit=2 * MIB) as origin,
+            here(payer, content, town.place()) as leecher,
+        ):
+            buying = asyncio.create_task(leecher.get(auto(), origin))
+            await until(lambda: leecher.moments and leecher.moments[-1].paid > ZERO)
+            market = leecher.client.market
+            assert market is not None
+            (purchase,) = market.purchases.values()
+            free, more = purchase.buyer.budget.free(), Amount(7)
+            purchase.buyer.budget = purchase.buyer.budget.lock(more)
+            await market._add(purchase, AddEscrow(0, bytes(32), more))
+            assert purchase.buyer.budget.free() == free
+            assert (await buying).paid
+
+    asyncio.run(scene())
+    assert town.in_escrow() == 0
+
+
+def test_resume_data_from_before_a_crash_is_not_believed_after_it(town: Town) -> None:
+    """What came after it would be downloaded, and paid for, once more."""
+    payer, payee, content, place = town.user(), town.user(), town.content(4 * MIB), town.place()
+
+    async def scene() -> None:
+        async with seeder(payee, content, up_limit=2 * MIB) as origin:
+            async with here(payer, content, place) as first:
+                task = asyncio.create_task(first.get(None, origin))
+                await until(lambda: first.torrent.status().verified_bytes > MIB)
+                first.stop.set()
+                await asyncio.gather(task, return_exceptions=True)
+                assert first.client.store.resume_of(content.infohash, place)
+            async with here(payer, content, place) as second:
+                task = asyncio.create_task(second.get(None, origin))
+                await until(lambda: second.moments)
+                assert second.client.store.resume_of(content.infohash, place) is None
+                await task
 
     asyncio.run(scene())
     assert content.is_in(place)
