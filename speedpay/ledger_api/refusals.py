@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from speedpay.errors import (
     BY_CODE,
+    AboveEscrow,
     AlreadyExists,
+    BadSignature,
     BalanceTooSmall,
     BooksBroken,
     ChannelClosed,
@@ -18,9 +20,11 @@ from speedpay.errors import (
     Malformed,
     NotAllowed,
     NotFound,
+    NotIncreasing,
     Refused,
     SpeedpayError,
     Stale,
+    WrongChannel,
 )
 from speedpay.ledger_api.shapes import Json
 from speedpay.ledger_api.strict import Fields
@@ -33,8 +37,9 @@ _HINTS: dict[type[SpeedpayError], str] = {
 }
 _REFUSALS = (Refused, NotFound, AlreadyExists)
 _ITS_OWN_TROUBLE = (BooksBroken, DiskFull, LedgerFailed)
-_ABOUT_AN_ORDER = (
-    AlreadyExists, BalanceTooSmall, ChannelClosed, ChannelUnknown, Malformed, NotAllowed, NotFound,
+_ABOUT_WHAT_WAS_ASKED = (
+    AboveEscrow, AlreadyExists, BadSignature, BalanceTooSmall, ChannelClosed, ChannelUnknown,
+    Malformed, NotAllowed, NotFound, NotIncreasing, WrongChannel,
 )  # fmt: skip
 #: Fields of a request around its body; they are judged before its idempotency key is looked up.
 _ENVELOPE = frozenset({"address", "body", "method", "path", "query"})
@@ -42,15 +47,15 @@ _HEADERS = "speedpay-"
 
 
 def decides(error: SpeedpayError) -> bool:
-    """Does ``error``, signed by the ledger, say that an order was not and will not be carried out?
+    """Does ``error``, signed by the ledger, say that what was asked was not and will not be done?
 
-    Only if the order itself was judged, under its idempotency key. A bad time, signature, rate or a
-    key that is taken says nothing about an earlier attempt, which may have been carried out; nor
+    Only if the order or voucher itself was judged. A bad time, rate or signature of the request, or
+    a key that is taken, says nothing about an earlier attempt, which may have been carried out; nor
     does a refusal that we do not know.
     """
     field = error.field
     about_body = field is not None and field not in _ENVELOPE and not field.startswith(_HEADERS)
-    return isinstance(error, _ABOUT_AN_ORDER) and about_body
+    return isinstance(error, _ABOUT_WHAT_WAS_ASKED) and about_body
 
 
 def error_to_json(error: SpeedpayError) -> Json:

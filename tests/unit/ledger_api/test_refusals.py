@@ -50,6 +50,10 @@ def test_a_ledger_names_refusals_and_its_own_failure_and_nothing_of_ours(code: s
         (errors.AlreadyExists("", field="nonce"), True),
         (errors.ChannelClosed("", field="channel"), True),
         (errors.Malformed("", field="amount"), True),
+        (errors.NotIncreasing("", field="voucher.cumulative"), True),
+        (errors.AboveEscrow("", field="voucher.cumulative"), True),
+        (errors.BadSignature("", field="voucher.signature"), True),
+        (errors.OverLimit("", field="public_key"), False),
         (errors.Malformed("", field="speedpay-key"), False),
         (errors.Malformed("", field="body"), False),
         (errors.NotFound("", field="speedpay-account"), False),
@@ -63,7 +67,7 @@ def test_a_ledger_names_refusals_and_its_own_failure_and_nothing_of_ours(code: s
         (errors.LedgerUnreachable("", field="answer"), False),
     ],
 )
-def test_only_a_judged_order_is_decided(error: SpeedpayError, decided: bool) -> None:
+def test_only_what_was_judged_itself_is_decided(error: SpeedpayError, decided: bool) -> None:
     assert decides(error) is decided
     if not isinstance(error, errors.LedgerUnreachable):
         assert decides(arrived(error)) is decided
