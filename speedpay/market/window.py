@@ -1,8 +1,8 @@
 """How far a seller trusts: the window of unpaid bytes, and what happens when it is full.
 
-It starts at 64 KiB, doubles after each window that was paid for cleanly, up to 4 MiB, is halved by a late
-payment and starts again after a default. Nobody can take more than one window: that is the loss a seller
-accepts per identity.
+It starts at 64 KiB, doubles after each window that was paid for cleanly, up to 4 MiB or an eighth of what
+was paid on the connection, is halved by a late payment and starts again after a default. Nobody can take
+more than one window: that is the loss a seller accepts per identity.
 """
 
 from __future__ import annotations
@@ -14,6 +14,10 @@ from speedpay.units import MIB, ZERO, Amount, Price, Value
 
 WINDOW_MIN_BYTES = 64 * 1024
 WINDOW_MAX_BYTES = 4 * MIB
+#: Beyond 4 MiB the window grows with what was paid: at 170 MiB/s those are 24 ms of traffic, less than a
+#: voucher's way, and the seller would stand still half of the time. Who then leaves took an eighth more
+#: than was paid for.
+TRUST_DIVISOR = 8
 #: A full window first withholds bytes, then serves at the free lane's weight, then ends the sale.
 FREE_AFTER_S = 5.0
 END_AFTER_S = 60.0
@@ -70,7 +74,10 @@ class Window:
         in_window = self.paid_in_window + amount
         size = self.size_bytes
         if in_window.utok >= price.utok_per_mib * size // MIB:
-            size, in_window = min(2 * size, WINDOW_MAX_BYTES), ZERO
+            most = max(
+                WINDOW_MAX_BYTES, (self.paid + amount).bytes_at_floor(price) // TRUST_DIVISOR
+            )
+            size, in_window = min(2 * size, most), ZERO
         refused = max(self.refused_bytes, refused_bytes)
         return replace(
             self, size_bytes=size, paid=self.paid + amount, paid_in_window=in_window,

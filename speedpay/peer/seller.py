@@ -448,7 +448,7 @@ class Seller:
         channel, window = buying.channel, buying.window
         granted = window.limit_bytes(buying.price, buying.escrow_left) if buying.price else 0
         identity = channel.statement.channel
-        return Send(buying.connection, Ack(identity, channel.accepted, min(granted, 4 * MIB)))
+        return Send(buying.connection, Ack(identity, channel.accepted, min(granted, 2**40)))
 
     def _totals(self, buying: _Buying, kind: Callable[[bytes, Amount, int], Message]) -> Send:
         assert buying.channel is not None

@@ -26,6 +26,7 @@ from speedpay.market.metering import BLOCK_BYTES, on_account_limit
 from speedpay.market.window import (
     FORGIVEN_BYTES,
     FORGIVEN_DIVISOR,
+    TRUST_DIVISOR,
     WINDOW_MAX_BYTES,
     WINDOW_MIN_BYTES,
 )
@@ -747,7 +748,9 @@ class World:
         top = max(price.utok_per_mib for _, price in buying.bids)
         low = min(price.utok_per_mib for _, price in buying.bids)
         bytes_paid = max(0, accepted) * MIB // low
-        window = min(WINDOW_MAX_BYTES, bytes_paid + 2 * WINDOW_MIN_BYTES)
+        window = min(
+            max(WINDOW_MAX_BYTES, bytes_paid // TRUST_DIVISOR), bytes_paid + 2 * WINDOW_MIN_BYTES
+        )
         forgiven = min(
             end.reported, max(FORGIVEN_BYTES, buying.window.billed_bytes // FORGIVEN_DIVISOR)
         )
