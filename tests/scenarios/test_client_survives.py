@@ -329,6 +329,7 @@ def test_a_client_that_starts_and_ends_leaves_the_channels_of_another_on_its_hom
     asyncio.run(scene())
 
 
+@pytest.mark.long
 def test_a_plan_changes_when_the_user_asks_for_another_and_what_was_spent_stays_spent(
     town: Town,
 ) -> None:
@@ -392,6 +393,7 @@ def test_a_top_up_of_a_channel_that_its_payee_has_just_closed_frees_the_budget(t
     assert town.in_escrow() == 0
 
 
+@pytest.mark.long
 def test_resume_data_from_before_a_crash_is_not_believed_after_it(town: Town) -> None:
     """What came after it would be downloaded, and paid for, once more."""
     payer, payee, content, place = town.user(), town.user(), town.content(4 * MIB), town.place()
