@@ -79,6 +79,24 @@ _resumes = sa.Table(
 )  # fmt: skip
 
 
+# Built once: they run for every voucher, and building one costs as much as executing it.
+_SAVE_PAYER = (
+    _paying.update()
+    .where(_paying.c.channel == sa.bindparam("identity"))
+    .values(
+        {
+            name: sa.bindparam(f"new_{name}")
+            for name in ("statement", "signature", "signed", "acknowledged")
+        }
+    )
+)
+_SAVE_VOUCHER = (
+    _paid.update()
+    .where(_paid.c.channel == sa.bindparam("identity"))
+    .values({name: sa.bindparam(f"new_{name}") for name in ("cumulative", "voucher")})
+)
+
+
 @dataclass(frozen=True, slots=True)
 class StoredPlan:
     id: int
@@ -227,12 +245,12 @@ class Store:
         with self._write() as db:
             for payer in paying:
                 body = payer.opened
-                db.execute(
-                    _paying.update().where(_paying.c.channel == body.statement.channel).values(
-                        statement=body.statement.to_bytes(), signature=body.signature,
-                        signed=payer.signed.utok, acknowledged=payer.acknowledged.utok,
-                    )
-                )  # fmt: skip
+                row = {
+                    "identity": body.statement.channel, "new_statement": body.statement.to_bytes(),
+                    "new_signature": body.signature, "new_signed": payer.signed.utok,
+                    "new_acknowledged": payer.acknowledged.utok,
+                }  # fmt: skip
+                db.execute(_SAVE_PAYER, row)
             for infohash, payee, opened in paid:
                 _save_payee(db, infohash, payee, opened)
 
@@ -370,7 +388,8 @@ def _save_payee(
     }
     identity = channel.statement.channel
     if opened is None:
-        db.execute(_paid.update().where(_paid.c.channel == identity).values(values))
+        row = {f"new_{name}": value for name, value in values.items()}
+        db.execute(_SAVE_VOUCHER, row | {"identity": identity})
         return
     values |= {"statement": opened.statement.to_bytes(), "signature": opened.signature}
     fresh = {

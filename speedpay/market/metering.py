@@ -19,13 +19,14 @@ UNIT_S = 0.25
 
 
 def unit_bytes(rate_bytes_s: int, window: int = 4 * UNIT_MAX_BYTES) -> int:
-    """Bytes per voucher: 250 ms of traffic as a power of two in 64 KiB … 1 MiB.
+    """Bytes per voucher: 250 ms of traffic as a power of two from 64 KiB on.
 
-    Never more than a quarter of the seller's ``window`` of unpaid bytes, down to one block: the first,
-    small windows would otherwise be full while a voucher is still being saved up for.
+    At most 1 MiB, or an eighth of the seller's ``window`` of unpaid bytes where trust has grown beyond
+    that: each voucher costs both sides a write to disk. Never more than a quarter of the window, down to
+    one block: small windows would otherwise be full while a voucher is still being saved up for.
     """
-    unit = UNIT_MIN_BYTES
-    while unit < UNIT_MAX_BYTES and unit * 2 <= rate_bytes_s * UNIT_S:
+    unit, most = UNIT_MIN_BYTES, max(UNIT_MAX_BYTES, window // 8)
+    while unit * 2 <= min(most, int(rate_bytes_s * UNIT_S)):
         unit *= 2
     return min(unit, max(BLOCK_BYTES, window // 4))
 
