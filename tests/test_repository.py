@@ -95,7 +95,7 @@ def test_the_patterns_catch_what_they_are_for(pattern: str, line: str) -> None:
 
 
 def scripts() -> list[str]:
-    return [path for path in tracked_files() if re.fullmatch(r"scripts/[^/]+|\.ci/run", path)]
+    return [path for path in tracked_files() if re.fullmatch(r"scripts/[^/.]+|\.ci/run", path)]
 
 
 @pytest.mark.parametrize("script", scripts())
