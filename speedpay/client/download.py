@@ -206,7 +206,7 @@ class Download:
         explanation = "free"
         if self._purchase is not None:
             names, buyer = self._purchase.names, self._purchase.buyer
-            billed = {key: byte_count for key, _, byte_count in buyer.payees()}
+            billed = {key: byte_count for key, _, byte_count in buyer.purse.payees()}
             payees = [
                 Payee(names.get(key, key.hex()), paid, billed.get(key, 0))
                 for key, paid in self._client.store.payees(self._purchase.stored)

@@ -215,7 +215,7 @@ class Market:
 
     def unsettled(self, infohash: bytes) -> bool:
         """Whether a payee that is here has yet to confirm a voucher, or the ledger to answer an order."""
-        unconfirmed = self.purchases[infohash].buyer.unconfirmed()
+        unconfirmed = self.purchases[infohash].buyer.purse.unconfirmed()
         here = self._in_use(infohash)
         return bool(self._asking[infohash]) or any(c.statement.channel in here for c in unconfirmed)
 
@@ -235,7 +235,7 @@ class Market:
     async def deposit_unacknowledged(self, infohash: bytes) -> None:
         """Hand the ledger the last vouchers that their payees have not confirmed."""
         buyer = self.purchases[infohash].buyer
-        for channel in buyer.unconfirmed():
+        for channel in buyer.purse.unconfirmed():
             await self.escrow.deposit(channel, infohash)
 
     def leave(self) -> None:
@@ -429,7 +429,7 @@ class Market:
         self._perform(purchase.buyer.locked(effect.connection, opened, key))
 
     async def _add(self, purchase: Purchase, effect: AddEscrow) -> None:
-        channel = purchase.buyer.channel(effect.channel)
+        channel = purchase.buyer.purse.channel(effect.channel)
         if channel is None:
             why = ChannelClosed("was closed by its payee meanwhile", field="channel")
             self._lock_refused(purchase, effect, why)

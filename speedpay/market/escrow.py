@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from speedpay.market.metering import UNIT_MIN_BYTES
-from speedpay.units import KIB, ZERO, Amount, Price
+from speedpay.units import KIB, MIB, ZERO, Amount, Price
 
 #: An unknown payee gets at most this part of the allowance, and not more than these bytes cost.
 FIRST_DIVISOR = 20
@@ -22,6 +22,11 @@ def first_escrow(allowance: Amount, price: Price, min_escrow: Amount, free: Amou
     most = max(Amount(allowance.utok // FIRST_DIVISOR), unit)
     amount = min(max(min(most, price.cost_ceil(FIRST_BYTES)), min_escrow), free)
     return amount if max(unit, min_escrow) <= amount <= most else ZERO
+
+
+def worth_opening(left: Amount, ask: Price, remaining_bytes: int) -> bool:
+    """What is left of the allowance buys 1 MiB, or all that remains, at the seller's own price."""
+    return left >= ask.cost_ceil(min(MIB, remaining_bytes))
 
 
 def is_low(escrow: Amount, signed: Amount, price: Price, rate_bytes_s: int) -> bool:

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterable
 
 from speedpay.channel.life import State, Step, follow
-from speedpay.channel.payer import Budget, PayerChannel
+from speedpay.channel.payer import PayerChannel
 from speedpay.channel.voucher import SignedStatement, Voucher
 from speedpay.errors import ChannelClosed, OutOfOrder, OverLimit, Stale, WrongChannel
 from speedpay.market.bidder import Bidding, Explanation, Plan, explain
@@ -42,26 +42,31 @@ from speedpay.peer.messages import (
     TopUp,
     VoucherMessage,
 )
+from speedpay.peer.purse import Purse
 from speedpay.peer.sale import Sale
+from speedpay.peer.selection import (
+    BUSY,
+    PAID,
+    candidates,
+    coming_back,
+    expected_bytes,
+    places,
+    to_make_room,
+    to_reclaim,
+)
 from speedpay.signing import Domain, SigningKey
-from speedpay.units import KIB, MIB, NO_PRICE, ZERO, Amount, MoneyClass
+from speedpay.units import KIB, NO_PRICE, ZERO, Amount, MoneyClass
 
-MAX_PAID_CHANNELS = 8
 BID_VALID_S = 180
 RENEW_BID_S = 120.0
 RETRY_S = 10.0
 #: A seller that does not acknowledge a channel this long after it was shown is left alone.
 CONFIRM_S = 30.0
-#: How long a starved sale waits for the refund of a stopped one before it takes back the next.
-REFUND_S = 10.0
 #: A seller that was stopped for its slowness may sell again after this.
 REST_S = 60.0
-#: A paid seller has this long to show its rate before a faster unpaid one may take its place.
-PROVE_S = 2.0
 #: A channel is replaced this long before its expiry: sellers refuse vouchers 300 s before.
 ROLL_S = 600
 _MAX_PAST = 8
-_BUSY = (State.OPENING, State.ACTIVE, State.PAUSED)
 
 
 class Buyer:
@@ -91,28 +96,15 @@ class Buyer:
         self._bidding = Bidding()
         self._next_bid_id = 1
         self._said: set[str] = set()
-        self._delivered: dict[bytes, int] = {}
-        self._settled: dict[bytes, Amount] = {}
-        #: Channels open at the ledger, by id, whether their peer is connected or not.
-        self._open: dict[bytes, tuple[PayerChannel, SigningKey]] = {}
-        #: Requests to the ledger, by connection: (payee key or channel id, amount).
-        self._pending: dict[int, tuple[bytes, Amount]] = {}
         #: By channel id: (connection it was last used on, ``base`` there); its account goes on.
         self._left_on: dict[bytes, tuple[int, Amount]] = {}
         self._utc_ahead: float | None = None
         self._piece_bytes = piece_bytes
-        self.budget = Budget(plan.allowance, settled)
-        for channel, key in channels:
-            self._open[channel.statement.channel] = channel, key
-            self.budget = self.budget.carry(channel.statement.escrow)
+        self.purse = Purse(plan.allowance, settled, channels)
 
     @property
     def spent(self) -> Amount:
-        """Settled, and signed on channels that are still open."""
-        total = self.budget.settled
-        for channel, _ in self._open.values():
-            total += channel.signed
-        return total
+        return self.purse.spent
 
     def explain(self) -> Explanation:
         return explain(self.plan, self.spent, self.balance, self.remaining_bytes, self.paused)
@@ -120,21 +112,6 @@ class Buyer:
     def active_count(self) -> int:
         """Peers that are being paid now."""
         return sum(sale.state is State.ACTIVE for sale in self.sales.values())
-
-    def unconfirmed(self) -> list[PayerChannel]:
-        """Channels whose payee has not acknowledged the newest voucher."""
-        return [c for c, _ in self._open.values() if c.acknowledged < c.signed]
-
-    def payees(self) -> list[tuple[bytes, Amount, int]]:
-        """(payee key, signed in total, bytes billed) of everyone who was paid by this object."""
-        signed = dict(self._settled)
-        for channel, _ in self._open.values():
-            key = channel.statement.payee_key
-            signed[key] = signed.get(key, ZERO) + channel.signed
-        return [(key, paid, self._delivered.get(key, 0)) for key, paid in signed.items() if paid]
-
-    def open_channels(self) -> list[tuple[PayerChannel, SigningKey]]:
-        return list(self._open.values())
 
     # --- what peers do ---------------------------------------------------------------------------
 
@@ -177,8 +154,7 @@ class Buyer:
         sale.rate.count(counted, now)
         if price and sale.ask is not None:
             sale.billed_bytes += counted
-            key = sale.ask.payee_key
-            self._delivered[key] = self._delivered.get(key, 0) + counted
+            self.purse.deliver(sale.ask.payee_key, counted)
         return self._pay(sale, now) + self._keep_funded(sale, now)
 
     def piece_passed(self, piece: int) -> None:
@@ -212,10 +188,7 @@ class Buyer:
 
     def locked(self, connection: int, opened: SignedStatement, key: SigningKey) -> list[Effect]:
         """The ledger has locked the escrow that ``LockEscrow`` asked for."""
-        channel = PayerChannel(opened)
-        _, asked = self._pending.pop(connection, (b"", ZERO))
-        self.budget = self.budget.unlock(asked).carry(channel.statement.escrow)
-        self._open[channel.statement.channel] = channel, key
+        channel = self.purse.opened(connection, opened, key)
         effects: list[Effect] = [SavePayer(channel)]
         sale = self.sales.get(connection)
         if sale is None:
@@ -231,28 +204,17 @@ class Buyer:
     def topped_up(self, connection: int, opened: SignedStatement) -> list[Effect]:
         """The ledger has added what ``AddEscrow`` asked for. The peer may have come back meanwhile, as
         another connection."""
-        identity = opened.statement.channel
-        _, amount = self._pending.pop(connection, (identity, ZERO))
         asker = self.sales.get(connection)
         if asker is not None:
             asker.waiting = False
-        known, key = self._open.get(identity, (None, None))
-        if known is None or key is None:  # closed by its payee meanwhile, which refunds this too
-            self.budget = self.budget.unlock(amount)
+        channel = self.purse.topped_up(connection, opened)
+        if channel is None:
             return []
-        if opened.statement.escrow <= known.statement.escrow:  # overtaken by a later answer
-            self.budget = self.budget.unlock(amount)
-            return []
-        channel = known.topped_up(opened)
-        # As much as it really grew by: an order of an earlier run may have been filled with it.
-        grown = channel.statement.escrow - known.statement.escrow
-        self.budget = self.budget.unlock(amount).carry(grown)
-        self._open[identity] = channel, key
         effects: list[Effect] = [SavePayer(channel)]
-        sale = self._sale_of(identity)
+        sale = self._sale_of(opened.statement.channel)
         if sale is not None:
             sale.channel = channel
-            if sale.state in _BUSY:
+            if sale.state in BUSY:
                 effects.append(Send(sale.connection, TopUp(opened.statement, opened.signature)))
         return effects
 
@@ -260,8 +222,7 @@ class Buyer:
         self, connection: int, amount: Amount, reason: str, now: float
     ) -> list[Effect]:
         """The ledger definitely refused to lock ``amount`` (for a new channel, or a top-up)."""
-        self.budget = self.budget.unlock(amount)
-        self._pending.pop(connection, None)
+        self.purse.refused(connection, amount)
         sale = self.sales.get(connection)
         if sale is not None:
             sale.waiting, sale.retry_at = False, now + RETRY_S
@@ -273,27 +234,17 @@ class Buyer:
 
     def closed(self, identity: bytes, paid: Amount) -> None:
         """The ledger has closed a channel of ours having paid ``paid``: the rest is free again."""
-        channel = self.channel(identity)
-        if channel is None:
+        if not self.purse.closed(identity, paid):
             return
-        payee_key = channel.statement.payee_key
-        del self._open[identity]
         if identity in self._left_on:
             self.meter.deliveries.pop(self._left_on.pop(identity)[0], None)
-        self.budget = self.budget.settle(channel.statement.escrow, paid)
-        self._settled[payee_key] = self._settled.get(payee_key, ZERO) + paid
         sale = self._sale_of(identity)
         if sale is not None:
-            stopped = State.STOPPED if sale.state in _BUSY else sale.state
+            stopped = State.STOPPED if sale.state in BUSY else sale.state
             sale.state = follow(stopped, Step.SETTLE)
             sale.channel, sale.key, sale.billing, sale.quoted = None, None, False, False
             sale.asked_pause, sale.bid_at = False, -math.inf  # the next bid need not wait
             self._bury(sale, identity)
-
-    def channel(self, identity: bytes) -> PayerChannel | None:
-        """Our open channel with this id."""
-        known = self._open.get(identity)
-        return known[0] if known else None
 
     # --- what time and the user do ---------------------------------------------------------------
 
@@ -346,53 +297,36 @@ class Buyer:
         return [Send(sale.connection, Bid(sale.bid_id, price, wanted_kb, BID_VALID_S))]
 
     def _open_more(self, now: float) -> list[Effect]:
-        """Open channels to the fastest sellers that quoted our price, eight at a time."""
-        room = MAX_PAID_CHANNELS - sum(sale.state in _BUSY for sale in self.sales.values())
-        left = self.explain().left
-        ready = [
-            sale for sale in self.sales.values()
-            if sale.state is State.PRICED and sale.quoted and sale.interested
-            and not sale.retired and not sale.waiting and not self.paused
-            and now >= sale.retry_at and sale.ask is not None
-            and self._class in sale.ask.classes and sale.price >= sale.ask.price
-            and left >= sale.ask.price.cost_ceil(min(MIB, self.remaining_bytes))
-        ]  # fmt: skip
-        ready.sort(key=lambda sale: -sale.rate.at(now))
-        if ready and room <= 0:
-            return self._make_room(ready[0], now)
+        """Pay more sellers while there are places; else a much faster one takes a slow one's."""
+        if self.paused:
+            return []
+        sales, left = self.sales.values(), self.explain().left
+        ready = candidates(sales, self._class, left, self.remaining_bytes, now)
+        room = places(sales)
+        if ready and not room:
+            slowest = to_make_room(sales, ready[0], now)
+            return self._rest(slowest, now) if slowest else []
         return [effect for sale in ready[:room] for effect in self._open_one(sale)]
 
-    def _make_room(self, better: Sale, now: float) -> list[Effect]:
-        """All places are taken: an unpaid seller that is faster than a paid one takes its place.
-
-        Being fast without payment says more than being slow with it; one at a time, and only once the
-        paid one had time to show what it can.
-        """
-        settled_in = [
-            sale for sale in self.sales.values()
-            if sale.state is State.ACTIVE and not sale.waiting and now - sale.active_since > PROVE_S
-        ]  # fmt: skip
-        slowest = min(settled_in, key=lambda sale: sale.rate.at(now), default=None)
-        if slowest is None or better.rate.at(now) <= 2 * slowest.rate.at(now):
-            return []
-        slowest.retry_at = now + REST_S
-        return self._stop(slowest, now, pay=True)
+    def _rest(self, sale: Sale, now: float) -> list[Effect]:
+        """Stop paying this seller, for a minute at least."""
+        sale.retry_at = now + REST_S
+        return self._stop(sale, now, pay=True)
 
     def _open_one(self, sale: Sale) -> list[Effect]:
         assert sale.ask is not None
         payee_key, sale.shown_at = sale.ask.payee_key, None
-        known = [pair for pair in self._open.values() if pair[0].statement.payee_key == payee_key]
-        if known:  # a channel from before this connection: both go on from its total
-            return self._open_again(sale, *max(known, key=lambda pair: pair[0].left))
-        if any(key == payee_key for key, _ in self._pending.values()):
+        known = self.purse.best_for(payee_key)
+        if known is not None:  # a channel from before this connection: both go on from its total
+            return self._open_again(sale, *known)
+        if self.purse.is_asked(payee_key):
             return []  # asked for on a connection that has ended; its answer will serve this one
         amount = first_escrow(
-            self.plan.allowance, sale.price, sale.ask.min_escrow, self.budget.free()
+            self.plan.allowance, sale.price, sale.ask.min_escrow, self.purse.budget.free()
         )
         if not amount:
             return []
-        self.budget = self.budget.lock(amount)
-        self._pending[sale.connection] = payee_key, amount
+        self.purse.ask(sale.connection, payee_key, amount)
         sale.state, sale.waiting = follow(sale.state, Step.LOCK), True
         return [LockEscrow(sale.connection, payee_key, amount)]
 
@@ -420,7 +354,7 @@ class Buyer:
         self, sale: Sale, message: Ack | Pause | Resume | StopMessage, now: float
     ) -> list[Effect]:
         if sale.channel is None or message.channel != sale.channel.statement.channel:
-            if sale.state not in _BUSY or message.channel in sale.past:
+            if sale.state not in BUSY or message.channel in sale.past:
                 return []  # a late word about a channel that was closed meanwhile
             raise WrongChannel("is not the channel of this connection", field="channel")
         channel = sale.channel.acknowledge(message.cumulative)
@@ -470,7 +404,7 @@ class Buyer:
     def _pay(self, sale: Sale, now: float, last: bool = False) -> list[Effect]:
         """A voucher when a unit is full, when 250 ms have passed, or as the ``last`` one."""
         channel, key = sale.channel, sale.key
-        if channel is None or key is None or sale.state not in (State.ACTIVE, State.PAUSED):
+        if channel is None or key is None or sale.state not in PAID:
             return []
         due = sale.base + self.meter.delivery(sale.connection).payable(self._limit)
         due = min(due, channel.statement.escrow)
@@ -514,33 +448,33 @@ class Buyer:
     def _keep_funded(self, sale: Sale, now: float) -> list[Effect]:
         """Top up a channel that runs low, within the budget; else take back escrow that lies idle."""
         channel = sale.channel
-        if sale.state not in (State.ACTIVE, State.PAUSED) or channel is None:
+        if sale.state not in PAID or channel is None:
             return []
         if sale.waiting or now < sale.retry_at or self.paused:
             return []
-        if any(key == channel.statement.channel for key, _ in self._pending.values()):
+        if self.purse.is_asked(channel.statement.channel):
             return []  # asked for on a connection that has ended; its answer will serve this one
         escrow = channel.statement.escrow
         rate = sale.rate.at(now)
         if not is_low(escrow, channel.signed, sale.price, rate):
             return []
-        wanted = top_up(escrow, channel.signed, sale.price, rate, self._expected(sale, now))
-        amount = min(wanted, self.budget.free())
+        wanted = top_up(
+            escrow,
+            channel.signed,
+            sale.price,
+            rate,
+            expected_bytes(self.sales.values(), sale, self.remaining_bytes, now),
+        )
+        amount = min(wanted, self.purse.budget.free())
         effects: list[Effect] = []
         topped = escrow + amount
         if amount < wanted and is_urgent(topped, channel.signed, sale.price, rate):
             effects += self._reclaim(sale, wanted - amount, now)
         if amount and amount >= min(wanted, sale.price.cost_ceil(UNIT_MIN_BYTES)):
-            self.budget = self.budget.lock(amount)
-            self._pending[sale.connection] = channel.statement.channel, amount
+            self.purse.ask(sale.connection, channel.statement.channel, amount)
             sale.waiting = True
             effects.append(AddEscrow(sale.connection, channel.statement.channel, amount))
         return effects
-
-    def _expected(self, sale: Sale, now: float) -> int:
-        """This seller's part of the bytes that remain, if all paid sellers go on at their rates."""
-        rates = sum(s.rate.at(now) for s in self.sales.values() if s.state in _BUSY)
-        return self.remaining_bytes * sale.rate.at(now) // rates if rates else self.remaining_bytes
 
     def _pause(self, sale: Sale) -> list[Effect]:
         """The user pauses or goes on: the seller is asked to, and its own pause or resume counts."""
@@ -560,7 +494,7 @@ class Buyer:
     def _replace(self, sale: Sale, now: float) -> list[Effect]:
         """Give up a channel that nears its expiry, or that its seller does not acknowledge."""
         channel = sale.channel
-        if channel is None or sale.state not in _BUSY:
+        if channel is None or sale.state not in BUSY:
             return []
         if sale.state is State.OPENING:
             if sale.shown_at is None:
@@ -574,32 +508,18 @@ class Buyer:
         return self._stop(sale, now, pay=True)
 
     def _reclaim(self, starved: Sale, missing: Amount, now: float) -> list[Effect]:
-        """The budget is locked elsewhere: stop the slowest sellers until enough comes back.
+        """The budget is locked elsewhere: slower sellers are stopped, and their refunds fund this one.
 
-        Their final redemptions refund the rest, which then funds the faster one. Where there is none
-        and the escrow is used up, the allowance is spent.
+        Where there is none and the escrow is used up, the allowance is spent.
         """
-        coming = sum(
-            sale.channel.left.utok for sale in self.sales.values()
-            if sale.state is State.STOPPED and sale.channel and now - sale.stopped_at < REFUND_S
-        )  # fmt: skip
-
-        slower = [
-            sale for sale in self.sales.values()
-            if sale is not starved and sale.state in (State.ACTIVE, State.PAUSED)
-            and not sale.waiting and sale.rate.at(now) < starved.rate.at(now)
-        ]  # fmt: skip
-        effects: list[Effect] = []
-        for sale in sorted(slower, key=lambda sale: sale.rate.at(now)):
-            if coming >= missing.utok:
-                break
-            assert sale.channel is not None
-            coming += sale.channel.left.utok
-            sale.retry_at = now + REST_S
-            effects += self._stop(sale, now, pay=True)
+        sales = self.sales.values()
+        slower = to_reclaim(sales, starved, missing, now)
+        effects = [effect for sale in slower for effect in self._rest(sale, now)]
         channel = starved.channel
-        if coming or channel is None or channel.left >= starved.price.cost_ceil(UNIT_MIN_BYTES):
+        if slower or coming_back(sales, now) or channel is None:
             return effects
+        if channel.left >= starved.price.cost_ceil(UNIT_MIN_BYTES):
+            return []
         starved.retired = True
         said = self._note("the allowance is spent: the download goes on in the free lane")
         return said + self._stop(starved, now, pay=True)
@@ -607,9 +527,9 @@ class Buyer:
     def _stop(self, sale: Sale, now: float, pay: bool) -> list[Effect]:
         effects: list[Effect] = []
         sale.stopped_at = now
-        if sale.state in (State.ACTIVE, State.PAUSED) and pay:
+        if sale.state in PAID and pay:
             effects += self._pay(sale, sale.paid_at, last=True)
-        if sale.state in (*_BUSY, State.PRICED):
+        if sale.state in (*BUSY, State.PRICED):
             sale.state = follow(sale.state, Step.STOP)
             if sale.channel is not None:
                 effects += self._farewell(sale, sale.channel)
@@ -624,7 +544,7 @@ class Buyer:
     def _remember(self, sale: Sale, channel: PayerChannel) -> None:
         assert sale.key is not None
         sale.channel = channel
-        self._open[channel.statement.channel] = channel, sale.key
+        self.purse.remember(channel, sale.key)
 
     def _sale_of(self, identity: bytes) -> Sale | None:
         """The connection on which this channel is used."""

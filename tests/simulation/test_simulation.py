@@ -47,7 +47,7 @@ def test_among_honest_peers_every_download_completes_and_every_accepted_voucher_
             assert len(client.pieces) == world.piece_count, f"seed {seed}: {client.name} is stuck"
             assert lost_vouchers(world, client) == 0, f"seed {seed}: {client.name} was not paid"
             if client.buyer is not None:
-                assert client.buyer.open_channels() == [], f"seed {seed}: escrow is left behind"
+                assert client.buyer.purse.channels == {}, f"seed {seed}: escrow is left behind"
     assert count > 20
 
 

@@ -349,7 +349,7 @@ class World:
             if isinstance(effect, do.SavePayer):
                 identity = effect.channel.statement.channel
                 assert client.buyer is not None
-                key = {c.statement.channel: k for c, k in client.buyer.open_channels()}
+                key = {c.statement.channel: k for c, k in client.buyer.purse.channels.values()}
                 client.saved_payer[identity] = effect.channel, key[identity]
                 self.check_payment(client, effect.channel)
             elif isinstance(effect, do.SavePayee):

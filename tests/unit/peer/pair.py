@@ -139,7 +139,7 @@ class Pair:
                 made = self.buyer.locked(effect.connection, opened, key(f"channel {self.channels}"))
             else:
                 assert isinstance(effect, AddEscrow)
-                held = self.buyer.channel(effect.channel)
+                held = self.buyer.purse.channel(effect.channel)
                 assert held is not None
                 body = held.statement
                 opened = statement(self.channels, body.escrow + effect.amount, body.expiry)

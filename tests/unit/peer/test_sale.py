@@ -26,7 +26,7 @@ from speedpay.errors import (
 from speedpay.market.bidder import Plan
 from speedpay.market.metering import BLOCK_BYTES, on_account_limit
 from speedpay.peer.bids import keep_bids, price_in_force
-from speedpay.peer.buyer import CONFIRM_S, MAX_PAID_CHANNELS, PROVE_S, ROLL_S
+from speedpay.peer.buyer import CONFIRM_S, ROLL_S
 from speedpay.peer.effects import (
     AddEscrow,
     AwaitClose,
@@ -53,6 +53,7 @@ from speedpay.peer.messages import (
     VoucherMessage,
 )
 from speedpay.peer.sale import Rate
+from speedpay.peer.selection import MAX_PAID_CHANNELS, PROVE_S
 from speedpay.peer.seller import KEEP_IDLE_S, Seller, Terms
 from speedpay.signing import Domain
 from speedpay.units import KIB, MIB, ZERO, Amount, MoneyClass, Price, Share
@@ -520,7 +521,7 @@ def test_a_lock_that_was_asked_for_before_a_reconnect_is_not_asked_for_twice() -
     pair.answer()
     pair.tick()
     assert pair.sale.state is State.ACTIVE
-    assert pair.buyer.budget.in_escrow == pair.channel.statement.escrow
+    assert pair.buyer.purse.budget.in_escrow == pair.channel.statement.escrow
 
 
 def test_a_top_up_reaches_the_connection_that_replaced_its_own() -> None:
@@ -538,7 +539,7 @@ def test_a_top_up_reaches_the_connection_that_replaced_its_own() -> None:
     pair.ledger = True
     pair.answer()
     assert pair.channel.statement.escrow > before
-    assert pair.buyer.budget.in_escrow == pair.channel.statement.escrow
+    assert pair.buyer.purse.budget.in_escrow == pair.channel.statement.escrow
     assert pair.buying.channel is not None
     assert pair.buying.channel.statement == pair.channel.statement
 
@@ -556,8 +557,8 @@ def test_a_top_up_of_a_channel_that_was_closed_meanwhile_frees_its_budget() -> N
     pair.buyer.closed(held.statement.channel, held.signed)
     late = statement(1, held.statement.escrow + effect.amount, held.statement.expiry)
     assert pair.buyer.topped_up(1, late) == []
-    assert pair.buyer.budget.in_escrow == ZERO
-    assert pair.buyer.budget.settled == held.signed
+    assert pair.buyer.purse.budget.in_escrow == ZERO
+    assert pair.buyer.purse.budget.settled == held.signed
 
 
 def test_a_refused_lock_frees_its_budget_also_when_the_peer_is_gone() -> None:
@@ -566,10 +567,10 @@ def test_a_refused_lock_frees_its_budget_also_when_the_peer_is_gone() -> None:
     effect = pair.waiting.popleft()
     assert isinstance(effect, LockEscrow)
     pair.buyer.gone(1)
-    assert pair.buyer.budget.in_escrow == effect.amount
+    assert pair.buyer.purse.budget.in_escrow == effect.amount
     told = pair.buyer.lock_refused(1, effect.amount, "no", pair.now)
     assert [type(e) for e in told] == [Note]
-    assert pair.buyer.budget.in_escrow == ZERO
+    assert pair.buyer.purse.budget.in_escrow == ZERO
 
 
 def test_a_seller_that_never_acknowledges_gives_its_place_to_others() -> None:
@@ -646,7 +647,9 @@ def test_a_slower_seller_is_stopped_for_a_starved_one_and_may_sell_again_later()
     sale.retry_at = 0.0
     slow = replace(sale, connection=2, rate=type(sale.rate)())
     pair.buyer.sales[2] = slow
-    pair.buyer.budget = replace(pair.buyer.budget, limit=pair.buyer.budget.in_escrow)
+    pair.buyer.purse.budget = replace(
+        pair.buyer.purse.budget, limit=pair.buyer.purse.budget.in_escrow
+    )
     for index in range(64):
         if pair.withheld:
             pair.tick(0.3)
@@ -769,7 +772,9 @@ def test_spending_never_passes_the_allowance_whatever_peers_and_ledger_do(
                 closing = sorted(locked)[amount % len(locked)]
                 settled += locked.pop(closing)[1].utok
                 paid = next(
-                    c.signed for c, _ in buyer.open_channels() if c.statement.channel == closing
+                    c.signed
+                    for c, _ in buyer.purse.channels.values()
+                    if c.statement.channel == closing
                 )
                 buyer.closed(closing, paid)
             elif what in ("lock", "add", "refuse") and waiting:
@@ -785,7 +790,7 @@ def test_spending_never_passes_the_allowance_whatever_peers_and_ledger_do(
                     channel_key = key(f"channel {pair.channels}")
                     made += buyer.locked(effect.connection, opened, channel_key)
                 else:
-                    held = buyer.channel(effect.channel)
+                    held = buyer.purse.channel(effect.channel)
                     if held is None:
                         made += buyer.lock_refused(effect.connection, effect.amount, "no", pair.now)
                     else:
@@ -798,6 +803,6 @@ def test_spending_never_passes_the_allowance_whatever_peers_and_ledger_do(
         at_risk = settled + sum(escrow.utok for escrow, _ in locked.values())
         assert at_risk <= plan.allowance.utok
         assert buyer.spent <= plan.allowance
-        assert (buyer.budget.in_escrow + buyer.budget.settled) <= plan.allowance
+        assert (buyer.purse.budget.in_escrow + buyer.purse.budget.settled) <= plan.allowance
         asked = sum(e.amount.utok for e in waiting if isinstance(e, LockEscrow | AddEscrow))
-        assert buyer.budget.in_escrow.utok == asked + sum(e.utok for e, _ in locked.values())
+        assert buyer.purse.budget.in_escrow.utok == asked + sum(e.utok for e, _ in locked.values())
