@@ -9,7 +9,7 @@ import click
 from speedpay.cli import AMOUNT, PRICE, SHARE
 from speedpay.cli.client import read_torrent
 from speedpay.cli.output import Output, examples, pass_output, price_text, size_text, tokens_text
-from speedpay.cli.wallet import funds_of, ledger_of, unlock, wallet_options
+from speedpay.cli.unlock import funds_of, ledger_of, unlock, wallet_options
 from speedpay.config import load
 from speedpay.market.bidder import Formula, Plan, explain
 from speedpay.units import ZERO, Amount, Price, Share

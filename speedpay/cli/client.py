@@ -14,7 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 import click
 
 from speedpay.cli.output import Output, clean
-from speedpay.cli.wallet import keystore_of, unlock, wallet_options
+from speedpay.cli.unlock import keystore_of, unlock, wallet_options
 from speedpay.client.account import Account
 from speedpay.client.loop import Client
 from speedpay.config import Endpoint, Settings, parse_endpoint
