@@ -273,12 +273,6 @@ class Store:
             for row in rows
         ]  # fmt: skip
 
-    def nonce_of(self, channel: bytes) -> bytes:
-        """The nonce from which the channel's key is derived."""
-        query = sa.select(_paying.c.statement).where(_paying.c.channel == channel)
-        with self._read() as db:
-            return Statement.from_bytes(db.execute(query).scalar_one()).nonce
-
     def payer_closed(self, channel: bytes, paid: Amount) -> None:
         with self._write() as db:
             db.execute(_paying.update().where(_paying.c.channel == channel).values(paid=paid.utok))

@@ -107,7 +107,6 @@ def test_an_order_is_known_until_it_is_filled_and_then_its_channel_is(
     again.order_filled(order, opened)
     assert store.orders() == []
     assert store.open_paying(plan) == [(PayerChannel(opened), plan)]
-    assert store.nonce_of(opened.statement.channel) == opened.statement.nonce
     again.close()
 
 
