@@ -30,6 +30,9 @@
     ├── KeystoreLocked          wrong or missing passphrase
     ├── KeystoreDamaged         the file is not what was saved
     ├── DiskFull
+    ├── ChainUnreachable        no node answered, or two contradict; the request may be repeated
+    ├── ChainRefused            the network or a contract said no; nothing has happened there
+    ├── ProofBroken             the ledger's word, its proof and the chain do not agree
     ├── NativeUnavailable       the libtorrent extension cannot be used here
     └── BooksBroken             an invariant of the ledger does not hold
 
@@ -185,6 +188,20 @@ class KeystoreDamaged(SpeedpayError):
 class DiskFull(SpeedpayError):
     code = "disk_full"
     exit_code = 9
+
+
+class ChainUnreachable(SpeedpayError):
+    code = "chain_unreachable"
+    exit_code = 6
+
+
+class ChainRefused(SpeedpayError):
+    code = "chain_refused"
+
+
+class ProofBroken(SpeedpayError):
+    code = "proof_broken"
+    exit_code = 10
 
 
 class NativeUnavailable(SpeedpayError):
