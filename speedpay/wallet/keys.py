@@ -5,12 +5,16 @@
     words ── BIP-39 ── seed ── BIP-32 ─┬─ m/44'/195'/0'/0/0   payout address on the chain
                                        ├─ m/44'/195'/1'       identity: the account at the ledger
                                        └─ m/44'/195'/2'       root of the pseudonyms
-                                             └─ HMAC-SHA256   one key a swarm and peer
+                                             ├─ HMAC-SHA256   one key a swarm and peer
+                                             └─ HMAC-SHA256   one salt key a ledger
 
 Peers see pseudonyms only. A pseudonym comes from the root by HMAC, not by BIP-32, because a swarm
 has a 20- or 32-byte name and BIP-32 indices have 31 bits: truncated names would collide. HMAC is a
 pseudo-random function, so two pseudonyms tell nothing of each other, and the words alone are
 enough to make all of them again.
+
+The salt key is no key of a curve: owner and ledger derive from it the salts that hide a leaf of the
+anchored tree. The owner makes it of the words, so that a leaf can be made again from them.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from bip32 import BIP32
 from mnemonic import Mnemonic
 
 from speedpay.errors import InvalidSetting, Malformed
-from speedpay.signing import SigningKey
+from speedpay.signing import HASH_BYTES, SigningKey
 
 SEED_BYTES = 64
 _PAYOUT = "m/44'/195'/0'/0/0"
@@ -95,6 +99,14 @@ class Keys:
     def payee_key(self, infohash: bytes) -> SigningKey:
         """The key that is paid in this swarm: the same for all its payers, another in the next."""
         return self._pseudonym(b"payee", infohash, b"")
+
+    def salt_key(self, ledger_id: bytes) -> bytes:
+        """32 bytes shared with that ledger, another at each: HMAC-SHA256(root, "speedpay/v1/salt-key" 0
+        ledger id). No pseudonym's message begins so."""
+        if len(ledger_id) != HASH_BYTES:
+            raise Malformed(f"must be {HASH_BYTES} bytes", field="ledger_id")
+        message = b"speedpay/v1/salt-key\x00" + ledger_id
+        return hmac.digest(self._pseudonyms, message, hashlib.sha256)
 
     def _pseudonym(self, label: bytes, infohash: bytes, tag: bytes) -> SigningKey:
         """HMAC-SHA256(root, "speedpay/v1/pseudonym/<label>" 0 len(infohash) infohash len(tag) tag i)

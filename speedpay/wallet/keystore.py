@@ -18,7 +18,7 @@ import secrets
 import unicodedata
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -49,6 +49,23 @@ MIN_PASSPHRASE, MAX_PASSPHRASE = 8, 1024
 Hex16 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
 Hex32 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 HexNonce = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{24}\Z")]
+HexAddress = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{40}\Z")]
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """The chain and the vault to which the ledger is bound; once known, no other is believed.
+
+    ``chain_id``: the last 4 bytes of the genesis block's id. Addresses are 20 bytes, without TRON's
+    prefix.
+    """
+
+    chain_id: int
+    vault: bytes
+    token: bytes
+
+    def shown(self) -> dict[str, Any]:
+        return {"chain_id": self.chain_id, "vault": self.vault.hex(), "token": self.token.hex()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +76,7 @@ class Place:
     ledger_url: str
     ledger_id: bytes | None = None  # 32 bytes; once set, no other ledger is believed
     account: bytes | None = None  # 16 bytes
+    binding: Binding | None = None  # None: no ledger or user has named a vault yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +97,14 @@ class _ScryptParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     salt: Hex16
 
 
-class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _Binding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    chain_id: Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
+    vault: HexAddress
+    token: HexAddress
+
+
+# omit_defaults: a wallet from before there was a chain reads as the bytes that it was.
+class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     speedpay_wallet: int
     network: Annotated[str, msgspec.Meta(max_length=32)]
     ledger_url: Annotated[str, msgspec.Meta(max_length=2048)]
@@ -87,6 +112,7 @@ class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     account: Hex16 | None
     scrypt: _ScryptParameters
     nonce: HexNonce
+    binding: _Binding | None = None
 
     def place(self) -> Place:
         return Place(
@@ -94,7 +120,14 @@ class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             self.ledger_url,
             bytes.fromhex(self.ledger_id) if self.ledger_id else None,
             bytes.fromhex(self.account) if self.account else None,
+            self._known_binding(),
         )
+
+    def _known_binding(self) -> Binding | None:
+        found = self.binding
+        if found is None:
+            return None
+        return Binding(found.chain_id, bytes.fromhex(found.vault), bytes.fromhex(found.token))
 
 
 class Keystore:
@@ -211,6 +244,7 @@ def _seal(unlocked: Unlocked) -> bytes:
             account=place.account.hex() if place.account else None,
             scrypt=unlocked._scrypt,
             nonce=nonce.hex(),
+            binding=None if place.binding is None else _Binding(**place.binding.shown()),
         )
     )
     sealed = AESGCM(unlocked._sealing_key).encrypt(nonce, unlocked._seed, header_line)

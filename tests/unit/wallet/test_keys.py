@@ -85,12 +85,14 @@ def test_derived_keys_never_change() -> None:
         "channel": keys.channel_key(SWARM, b"peer").public.hex(),
         "channel, v2 swarm": keys.channel_key(bytes(range(32)), b"peer").public.hex(),
         "payee": keys.payee_key(SWARM).public.hex(),
+        "salt key": keys.salt_key(bytes(32)).hex(),
     } == {
         "payout": "03ff21f8e64d3a3c0198edfbb7afdc79be959432e92e2f8a1984bb436a414b8edc",
         "identity": "0370f4a8d584d93dabc7b6c30f62607996fd4d0b4d782a9d22c97b5ba26b535340",
         "channel": "02e3b00e995be39b052f48626f553dcca0c6d9778b4b14fae3db521da89d6e501d",
         "channel, v2 swarm": "02d6337d871c5a9753a301804b8f1687e2b818deef13ba40a43ac7d889ad797870",
         "payee": "03c0485f2f2617caf225de870b229562598436d36a9fa3eae7f5ebc76e5f93412d",
+        "salt key": "56db6851b062dbeb517ecb72f8121142bd11a0bec390a28bcb5b159e476d7e7e",
     }
 
 
@@ -104,6 +106,18 @@ def test_a_pseudonym_is_what_the_docstring_says() -> None:
     assert (
         SigningKey(secret).public == Keys.from_seed(ABANDON_SEED).channel_key(SWARM, b"peer").public
     )
+
+
+def test_a_salt_key_is_what_the_docstring_says_and_another_at_each_ledger() -> None:
+    root = BIP32.from_seed(ABANDON_SEED).get_privkey_from_path("m/44'/195'/2'")
+    ledger = bytes(range(32))
+    expected = hmac.new(root, b"speedpay/v1/salt-key\x00" + ledger, hashlib.sha256).digest()
+    keys = Keys.from_seed(ABANDON_SEED)
+    assert keys.salt_key(ledger) == expected
+    assert keys.salt_key(bytes(32)) != expected
+    assert expected.hex() not in repr(keys)
+    with pytest.raises(Malformed, match="ledger_id"):
+        keys.salt_key(bytes(31))
 
 
 @given(

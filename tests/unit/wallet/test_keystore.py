@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,14 @@ from speedpay.errors import (
 )
 from speedpay.wallet import files
 from speedpay.wallet.keys import Keys
-from speedpay.wallet.keystore import MAX_FILE_BYTES, SCRYPT_N, Keystore, Place, Unlocked
+from speedpay.wallet.keystore import (
+    MAX_FILE_BYTES,
+    SCRYPT_N,
+    Binding,
+    Keystore,
+    Place,
+    Unlocked,
+)
 
 SEED = bytes(range(64))
 PASSPHRASE = "correct horse battery"
@@ -55,6 +63,17 @@ def test_a_place_that_the_ledger_has_not_confirmed_yet_comes_back(keystore: Keys
     place = Place("devnet", "http://127.0.0.1:7461")
     keystore.create(SEED, PASSPHRASE, place, n=QUICK_N)
     assert keystore.unlock(PASSPHRASE).place == place
+
+
+def test_the_vault_to_which_the_ledger_is_bound_comes_back(saved: Keystore) -> None:
+    bound = replace(PLACE, binding=Binding(0x2B6653DD, bytes(range(20)), bytes(range(1, 21))))
+    saved.update(saved.unlock(PASSPHRASE), bound)
+    assert saved.place() == saved.unlock(PASSPHRASE).place == bound
+
+
+def test_a_wallet_from_before_there_was_a_chain_still_opens(saved: Keystore) -> None:
+    assert b"binding" not in saved.path.read_bytes()
+    assert saved.unlock(PASSPHRASE).place.binding is None
 
 
 def test_without_being_told_otherwise_guessing_costs_what_owasp_says(keystore: Keystore) -> None:
