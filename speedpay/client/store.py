@@ -181,6 +181,17 @@ class Store:
         with self._read() as db:
             return Amount(int(db.execute(total.where(_paying.c.plan == plan.id)).scalar_one()))
 
+    def given(self, money_class: MoneyClass) -> tuple[Amount, Amount]:
+        """Of this class: what sellers have surely taken by now, and what they may take at most."""
+        settled = sa.func.coalesce(sa.func.sum(_paying.c.paid), 0)
+        promised = sa.func.coalesce(
+            sa.func.sum(sa.func.coalesce(_paying.c.paid, _paying.c.signed)), 0
+        )
+        query = sa.select(settled, promised).join(_plans, _paying.c.plan == _plans.c.id)
+        with self._read() as db:
+            row = db.execute(query.where(_plans.c.money_class == money_class)).one()
+        return Amount(int(row[0])), Amount(int(row[1]))
+
     def payees(self, plan: StoredPlan) -> list[tuple[bytes, Amount]]:
         """(payee key, paid or still promised) of everyone whom this plan has paid anything."""
         query = sa.select(_paying).where(_paying.c.plan == plan.id)

@@ -1,9 +1,10 @@
 """The account's money as its owner knows it: what was last confirmed, and sending exactly once.
 
 A balance is the ledger's word or nothing: the last one it signed is kept with its time, and nobody
-adds or subtracts here. A payment is saved with its idempotency key before it is sent, and forgotten
-only when the ledger has said what became of it. Until then the next ``send`` first asks for that
-one again, with the same key: a crash, a cut cable or an impatient user never pay twice.
+adds or subtracts here (``receipts.py`` says what the chain must honour of it). A payment is saved
+with its idempotency key before it is sent, and forgotten only when the ledger has said what became
+of it. Until then the next ``send`` first asks for that one again, with the same key: a crash, a cut
+cable or an impatient user never pay twice.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from speedpay.ledger_api.shapes import MAX_TIME, Json, Send
 from speedpay.ledger_api.signed import IDEMPOTENCY_KEY_BYTES
 from speedpay.ledger_api.strict import Fields
 from speedpay.signing import SigningKey
-from speedpay.units import Amount
+from speedpay.units import ZERO, Amount, MoneyClass
 from speedpay.wallet import files
 from speedpay.wallet.keystore import Place
+from speedpay.wallet.receipts import NOTHING_GIVEN, Given, Receipt, Receipts
 
 _MAX_FILE_BYTES = 16 * 1024
 
@@ -99,24 +101,34 @@ class Funds:
         ledger: LedgerClient,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if place.account is None or place.ledger_id is None:
-            raise NotFound("the wallet has no account yet", hint="speedpay wallet open")
+        name = name_of(place)
+        assert place.account is not None
         self._account = place.account
         self._identity = identity
         self._ledger = ledger
         self._clock = clock
-        # The same words have the same account id at every ledger: files are named for both.
-        name = f"{place.ledger_id.hex()[:16]}-{place.account.hex()[:16]}"
         self._confirmed = folder / f"{name}.balance"
         self._unresolved = folder / f"{name}.send"
         self._lock = folder / f"{name}.lock"
+        self.receipts = Receipts(folder / f"{name}.receipts")
 
-    def balance(self) -> Balance:
-        """Asks the ledger, and keeps its answer. Raises LedgerUnreachable or LedgerFailed."""
+    def balance(self, promised: Given = NOTHING_GIVEN) -> Balance:
+        """Asks the ledger, and keeps its answer. Raises LedgerUnreachable or LedgerFailed.
+
+        ``promised``: what the client's channels say, for the receipt; read it before.
+        """
+        given = self.given(promised)
         balance = self._ledger.balance(self._identity, self._account)
         with files.locked(self._lock):
             files.write(self._confirmed, strict.dump(balance.to_json()))
+            self.receipts.keep(Receipt.of_balance(balance, given))
         return balance
+
+    def given(self, promised: Given = NOTHING_GIVEN) -> Given:
+        """Tokens given away since the wallet began: those in channels are ``promised``."""
+        sent, open_payment = self.receipts.sent(), self.unresolved()
+        under_way = _tokens(open_payment.order) if open_payment else ZERO
+        return promised + Given(sent, sent + under_way)
 
     def last_confirmed(self) -> Balance | None:
         """The ledger's last word, however old; None if there is none that can be read."""
@@ -166,8 +178,23 @@ class Funds:
             if not decides(error):
                 raise PaymentUnresolved(payment, error) from error
             payment = replace(payment, refusal=error)
+        else:
+            # Counted twice when we crash before the next line: a smaller demand, no false alarm.
+            self.receipts.add_sent(_tokens(payment.order))
         files.remove(self._unresolved)
         return payment
+
+
+def name_of(place: Place) -> str:
+    """How files of this account at this ledger begin: the same words have the same account id at
+    every ledger."""
+    if place.account is None or place.ledger_id is None:
+        raise NotFound("the wallet has no account yet", hint="speedpay wallet open")
+    return f"{place.ledger_id.hex()[:16]}-{place.account.hex()[:16]}"
+
+
+def _tokens(order: Send) -> Amount:
+    return order.amount if order.money_class is MoneyClass.TOKEN else ZERO
 
 
 def _paid(payment: Payment) -> Payment:

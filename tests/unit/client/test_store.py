@@ -142,6 +142,27 @@ def test_payees_of_a_plan_are_those_paid_and_those_promised(store: Store, desk: 
     }  # fmt: skip
 
 
+def test_what_was_given_away_counts_one_class_only_and_promises_until_they_are_settled(
+    store: Store, desk: Desk
+) -> None:
+    _, closed = _bought(store, desk)
+    store.payer_closed(closed.statement.channel, Amount(400))
+    assert store.given(MoneyClass.TOKEN) == (ZERO, ZERO)
+    plan = store.save_plan(OTHER, PLAN, MoneyClass.TOKEN)
+    channels = []
+    for signed in (300, 50):
+        opened = _opened(desk)
+        order = _order(plan, opened.statement)
+        store.add_order(order)
+        store.order_filled(order, opened)
+        channels.append(replace(PayerChannel(opened), signed=Amount(signed)))
+    store.save_channels(channels, [])
+    assert store.given(MoneyClass.TOKEN) == (ZERO, Amount(350))
+    store.payer_closed(channels[0].statement.channel, Amount(200))
+    assert store.given(MoneyClass.TOKEN) == (Amount(200), Amount(250))
+    assert store.given(MoneyClass.CREDIT) == (Amount(400), Amount(400))
+
+
 def test_an_accepted_voucher_comes_back_until_its_channel_is_closed(
     store: Store, path: Path, desk: Desk
 ) -> None:
