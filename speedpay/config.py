@@ -27,6 +27,9 @@ from speedpay.units import GIB, KIB, MIB, Share
 HOME_VARIABLE = "SPEEDPAY_HOME"
 CONFIG_FILE = "config.toml"
 _MAX_CONFIG_BYTES = 64 * KIB  # a page of settings; more is some other file
+#: The development chain's own address; the other networks have no default.
+DEVNET_NODE = "http://127.0.0.1:9090"
+MAX_CHAIN_NODES = 4
 _MAX_RATE = 2**40  # bytes a second; libtorrent takes an int, callers may bound it further
 
 
@@ -53,6 +56,12 @@ class Settings:
     consumption: Share  # the formula's share of the money one download may use
     up_limit: int | None  # bytes a second; None: no limit given
     listen: Endpoint
+    chain_nodes: tuple[
+        str, ...
+    ]  # 1 to 4 TRON nodes; two that agree are asked where money depends on it
+    chain_api_key: str | None  # sent to every node of chain_nodes
+    vault: str | None  # base58check; the wallet refuses a ledger that is bound to any other
+    other_token: str | None  # base58check; one more TRC-20 that the wallet shows and sends
     origins: Mapping[str, str]
 
     def chosen(self, name: str) -> bool:
@@ -61,7 +70,19 @@ class Settings:
 
     def shown(self) -> dict[str, str | None]:
         """Every setting as text, in the table's order."""
-        return {name: _shown(getattr(self, name)) for name in ("home", "config_file", *_SETTINGS)}
+        shown = {name: _shown(getattr(self, name)) for name in ("home", "config_file", *_SETTINGS)}
+        return shown | {"chain_api_key": "(set)" if self.chain_api_key else None}  # a secret
+
+    def nodes(self) -> tuple[str, ...]:
+        """The TRON nodes to ask. Raises InvalidSetting where none is known."""
+        if self.chain_nodes:
+            return self.chain_nodes
+        if self.network == "devnet":
+            return (DEVNET_NODE,)
+        raise InvalidSetting(
+            f"no node of {self.network} is configured", field="chain_nodes",
+            hint=f"put chain_nodes = \"https://…\" into {self.config_file}",
+        )  # fmt: skip
 
 
 def parse_rate(text: str, field: str = "up_limit") -> int:
@@ -105,6 +126,26 @@ def _url(text: str, field: str) -> str:
     return text.rstrip("/")
 
 
+def _urls(text: str, field: str) -> tuple[str, ...]:
+    urls = tuple(_url(url.strip(), field) for url in text.split(",") if url.strip())
+    if len(urls) > MAX_CHAIN_NODES or len(set(urls)) != len(urls):
+        raise InvalidSetting(f"must be at most {MAX_CHAIN_NODES} different addresses", field=field)
+    return urls
+
+
+def _api_key_or_none(text: str, field: str) -> str | None:
+    if not re.fullmatch(r"[0-9A-Za-z._-]{0,128}", text):
+        raise InvalidSetting("must be at most 128 of 0-9, A-Z, a-z, '.', '_' and '-'", field=field)
+    return text or None
+
+
+def _tron_address_or_none(text: str, field: str) -> str | None:
+    """Its checksum is tested where it is used, by ``speedpay.chain.address``."""
+    if text and not re.fullmatch(r"T[1-9A-HJ-NP-Za-km-z]{33}", text):
+        raise InvalidSetting("must be a TRON address: T and 33 more characters", field=field)
+    return text or None
+
+
 def _id_or_none(text: str, field: str) -> bytes | None:
     if text == "":
         return None
@@ -140,6 +181,10 @@ _SETTINGS: Mapping[str, tuple[str, Callable[[str, str], Any]]] = MappingProxyTyp
     "consumption": ("0.25", _share),
     "up_limit": ("", _rate_or_none),
     "listen": ("0.0.0.0:6881", parse_endpoint),
+    "chain_nodes": ("", _urls),
+    "chain_api_key": ("", _api_key_or_none),
+    "vault": ("", _tron_address_or_none),
+    "other_token": ("", _tron_address_or_none),
 })  # fmt: skip
 
 
@@ -236,4 +281,6 @@ def _text(name: str, value: object, config_file: Path) -> str:
 def _shown(value: object) -> str | None:
     if value is None:
         return None
+    if isinstance(value, tuple) and not isinstance(value, Endpoint):
+        return ",".join(value) or None
     return value.hex() if isinstance(value, bytes) else str(value)

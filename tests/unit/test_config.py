@@ -90,6 +90,10 @@ def test_every_setting_can_be_given_in_the_file(home: dict[str, str]) -> None:
         consumption = 1
         up_limit = "2 MiB/s"
         listen = "[::1]:7000"
+        chain_nodes = "https://a.example, http://127.0.0.1:9/"
+        chain_api_key = "0f1e-2d"
+        vault = "TMVQGm1qAQYVdetCeGRRkTWYYrLXuHK2HC"
+        other_token = "TJRyWwFs9wTFGZg3JbrVriFbNfCug5tDeC"
         """,
     )
     settings = load({}, home)
@@ -103,7 +107,19 @@ def test_every_setting_can_be_given_in_the_file(home: dict[str, str]) -> None:
         "consumption": "1",
         "up_limit": str(2 * MIB),
         "listen": "[::1]:7000",
+        "chain_nodes": "https://a.example,http://127.0.0.1:9",
+        "chain_api_key": "(set)",  # a secret is not shown
+        "vault": "TMVQGm1qAQYVdetCeGRRkTWYYrLXuHK2HC",
+        "other_token": "TJRyWwFs9wTFGZg3JbrVriFbNfCug5tDeC",
     }
+
+
+def test_only_the_development_chain_has_a_node_by_default(home: dict[str, str]) -> None:
+    assert load({}, home).nodes() == ("http://127.0.0.1:9090",)
+    assert load({"chain_nodes": "http://a,http://b"}, home).nodes() == ("http://a", "http://b")
+    with pytest.raises(InvalidSetting) as caught:
+        load({"network": "nile"}, home).nodes()
+    assert caught.value.field == "chain_nodes"
 
 
 def test_an_unknown_key_in_the_file_is_refused_by_name(home: dict[str, str]) -> None:
@@ -130,6 +146,10 @@ def test_an_unknown_key_in_the_file_is_refused_by_name(home: dict[str, str]) -> 
         ("listen", "6881"), ("listen", "host:6881"), ("listen", "1.2.3:1"), ("listen", "::1:6881"),
         ("listen", "0.0.0.0:65536"), ("listen", ""),
         ("passphrase_file", "\0"),
+        ("chain_nodes", "http://a,ftp://b"), ("chain_nodes", "http://a,http://a/"),
+        ("chain_nodes", "http://a,http://b,http://c,http://d,http://e"),
+        ("chain_api_key", "a b"), ("chain_api_key", "a" * 129), ("vault", "T"),
+        ("vault", "0x" + "0f" * 20), ("other_token", "T0" + "1" * 32),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("where", ["flag", "environment"])
