@@ -8,14 +8,16 @@ anybody be told.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 
 from speedpay.errors import BalanceTooSmall, Malformed, NotFound
 from speedpay.ledger import chart
 from speedpay.ledger.chart import BookAccount, Kind
-from speedpay.ledger.schema import balances, transfers
+from speedpay.ledger.schema import balances, dirty, transfers
 from speedpay.ledger_api.answers import JournalHead
 from speedpay.units import MAX_UTOK, Amount, MoneyClass
 
@@ -83,17 +85,24 @@ def post(
     amount: Amount,
     reference: bytes,
     now: int,
+    *,
+    escrow_of: bytes | None = None,
 ) -> Transfer:
     """Move ``amount`` from ``debit`` to ``credit``.
 
-    Raises NotAllowed (the chart does not know such a transfer), Malformed (nothing to move, or a
-    balance beyond 2^63−1), NotFound or BalanceTooSmall.
+    ``escrow_of``: the payer (16 bytes) whose escrow moves, whenever escrow is a side: it is counted
+    in the payer's leaf. Raises NotAllowed (the chart does not know such a transfer), Malformed
+    (nothing to move, or a balance beyond 2^63−1), NotFound or BalanceTooSmall.
     """
     if not amount:
         raise Malformed("must be above 0", field="amount")
     chart.check(kind, debit, credit, money_class)
+    if (chart.ESCROW in (debit, credit)) != (escrow_of is not None):
+        raise ValueError("escrow_of names the payer when escrow is a side, and only then")
     _change(connection, debit, money_class, amount, grows=debit.role in chart.DEBIT_NORMAL)
     _change(connection, credit, money_class, amount, grows=credit.role not in chart.DEBIT_NORMAL)
+    if money_class is MoneyClass.TOKEN:
+        mark_dirty(connection, chart.leaf_owners(debit, credit, escrow_of))
     last = head(connection)
     made = Transfer(last.sequence + 1, now, kind, debit, credit, money_class, amount, reference)
     connection.execute(
@@ -113,6 +122,15 @@ def post(
         )
     )
     return made
+
+
+def mark_dirty(connection: sa.Connection, accounts: Iterable[bytes]) -> None:
+    """The leaves of ``accounts`` are made anew when the epoch is closed.
+
+    In the transaction of the change: a leaf that is forgotten is money that the tree does not owe.
+    """
+    statement = sqlite.insert(dirty).on_conflict_do_nothing()
+    connection.execute(statement, [{"account": account} for account in accounts])
 
 
 def issue(

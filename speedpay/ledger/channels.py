@@ -104,7 +104,7 @@ def open_channel(
         raise AlreadyExists("was used for a channel of these keys", field="nonce")
     book.post(
         connection, Kind.LOCK, chart.user(account), chart.ESCROW, order.money_class, order.escrow,
-        channel, now,
+        channel, now, escrow_of=account,
     )  # fmt: skip
     row = {
         "id": channel,
@@ -152,7 +152,7 @@ def top_up(
     if order.amount:
         book.post(
             connection, Kind.LOCK, chart.user(account), chart.ESCROW, body.money_class,
-            order.amount, channel, now,
+            order.amount, channel, now, escrow_of=account,
         )  # fmt: skip
     return load(connection, channel).statement
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from speedpay.errors import NotAllowed
+from speedpay.proof.leaf import TREASURY
 from speedpay.units import MoneyClass
 
 
@@ -92,6 +93,16 @@ DEPOSITS = BookAccount(Role.DEPOSITS)
 GRANTED = BookAccount(Role.GRANTED)
 #: Those that a new ledger begins with.
 SYSTEM = (ESCROW, FEES, WITHDRAWALS, DEPOSITS, GRANTED)
+
+
+def leaf_owners(debit: BookAccount, credit: BookAccount, escrow_of: bytes | None) -> set[bytes]:
+    """Whose leaves a transfer of tokens changes: 16-byte account ids, the treasury's for fees."""
+    found = {account.owner for account in (debit, credit) if account.role is Role.USER}
+    if FEES in (debit, credit):
+        found.add(TREASURY)
+    if escrow_of is not None:
+        found.add(escrow_of)
+    return found
 
 
 def check(kind: Kind, debit: BookAccount, credit: BookAccount, money_class: MoneyClass) -> None:

@@ -149,8 +149,9 @@ def pay(
     ):
         if part:
             book.post(
-                connection, kind, chart.ESCROW, to, known.statement.money_class, part, known.id, now
-            )
+                connection, kind, chart.ESCROW, to, known.statement.money_class, part, known.id,
+                now, escrow_of=known.payer,
+            )  # fmt: skip
     return Payment(amount, fee)
 
 
@@ -203,7 +204,7 @@ def move_on(connection: sa.Connection, known: Channel, state: ChannelState, refu
 def _refund(connection: sa.Connection, known: Channel, rest: Amount, now: int) -> None:
     book.post(
         connection, Kind.REFUND, chart.ESCROW, chart.user(known.payer),
-        known.statement.money_class, rest, known.id, now,
+        known.statement.money_class, rest, known.id, now, escrow_of=known.payer,
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Column,
     ForeignKey,
     Index,
+    Integer,
     LargeBinary,
     MetaData,
     Table,
@@ -20,6 +21,7 @@ from sqlalchemy import (
 )
 
 from speedpay.ledger.chart import Kind
+from speedpay.ledger_api.epochs import EpochState
 from speedpay.ledger_api.shapes import ChannelState
 from speedpay.units import MoneyClass
 
@@ -39,6 +41,8 @@ def _one_of(column: str, names: list[str]) -> CheckConstraint:
     return CheckConstraint(f"{column} IN ({listed})", column)
 
 
+#: SQLite keeps a table in the order of an INTEGER key; for a BIGINT it adds an index beside it.
+_ROW = BigInteger().with_variant(Integer(), "sqlite")
 _CLASSES = [money_class.value for money_class in MoneyClass]
 
 #: One row. ``uptime_s`` counts the seconds in which some process served; see channels.py.
@@ -176,4 +180,125 @@ refusals = Table(
     Column("time", BigInteger, nullable=False, index=True),
     CheckConstraint("length(key) = 16", "key"),
     CheckConstraint("length(request_hash) = 32", "request_hash"),
+)
+
+#: Where an account's money goes on chain, named once for ever: a row is never changed. ``salt_key``
+#: is shared with the owner; ``public_key`` and ``signature`` are the payout key's own consent.
+payouts = Table(
+    "payouts",
+    metadata,
+    Column("account", LargeBinary, ForeignKey("accounts.id"), primary_key=True),
+    Column("payout", LargeBinary, nullable=False),
+    Column("salt_key", LargeBinary, nullable=False),
+    Column("public_key", LargeBinary, nullable=False),
+    Column("signature", LargeBinary, nullable=False),
+    Column("named_at", BigInteger, nullable=False),
+    CheckConstraint("length(payout) = 20", "payout"),
+    CheckConstraint("length(salt_key) = 32", "salt_key"),
+)
+
+#: Accounts whose leaf may have changed since the last close. Written by book.py in the transaction
+#: of the money; the ledger's own fees are under the treasury's id, so this is no foreign key.
+dirty = Table(
+    "dirty",
+    metadata,
+    Column("account", LargeBinary, primary_key=True),
+    CheckConstraint("length(account) = 16", "account"),
+    sqlite_with_rowid=False,
+)
+
+#: The leaves as of the last closed epoch; ``position`` counts from 0 and never changes.
+leaves = Table(
+    "leaves",
+    metadata,
+    Column("position", _ROW, primary_key=True, autoincrement=False),
+    Column("account", LargeBinary, nullable=False, unique=True),
+    Column("payout", LargeBinary, nullable=False),
+    Column("withdrawable", BigInteger, nullable=False),
+    Column("balance", BigInteger, nullable=False),
+    Column("salt", LargeBinary, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    CheckConstraint("withdrawable >= 0 AND balance >= 0", "amounts"),
+)
+
+#: Leaves as they were before ``epoch`` changed them, for proofs of older epochs.
+former_leaves = Table(
+    "former_leaves",
+    metadata,
+    Column("epoch", BigInteger, primary_key=True, autoincrement=False),
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("payout", LargeBinary, nullable=False),
+    Column("withdrawable", BigInteger, nullable=False),
+    Column("balance", BigInteger, nullable=False),
+    Column("salt", LargeBinary, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+#: Rows are only ever added, 16 subtrees in each: see tree.py, which alone reads ``body``.
+tree_nodes = Table(
+    "tree_nodes",
+    metadata,
+    Column("id", _ROW, primary_key=True, autoincrement=False),
+    Column("body", LargeBinary, nullable=False),
+)
+
+#: Which of them ``epoch`` replaced: no tree from that epoch on needs them.
+former_nodes = Table(
+    "former_nodes",
+    metadata,
+    Column("epoch", BigInteger, primary_key=True, autoincrement=False),
+    Column("node", BigInteger, primary_key=True, autoincrement=False),
+    sqlite_with_rowid=False,
+)
+
+#: The complete subtrees of the RFC 9162 tree over ``transfers``. Rows are only ever added.
+journal_nodes = Table(
+    "journal_nodes",
+    metadata,
+    Column("level", BigInteger, primary_key=True, autoincrement=False),
+    Column("position", BigInteger, primary_key=True, autoincrement=False),
+    Column("hash", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+#: ``body`` is the head that is signed, and says all that the columns before it say. Only ``state``,
+#: ``txid`` and ``block`` (of the anchor) ever change. ``node``: the root's row in ``tree_nodes``.
+epochs = Table(
+    "epochs",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("closed_at", BigInteger, nullable=False),
+    Column("root", LargeBinary, nullable=False),
+    Column("liabilities", BigInteger, nullable=False),
+    Column("credit", BigInteger, nullable=False),
+    Column("leaf_count", BigInteger, nullable=False),
+    Column("journal_size", BigInteger, nullable=False),
+    Column("journal_root", LargeBinary, nullable=False),
+    Column("deposit_seq", BigInteger, nullable=False),
+    Column("prev", LargeBinary, nullable=False, unique=True),
+    Column("head", LargeBinary, nullable=False, unique=True),
+    Column("body", LargeBinary, nullable=False),
+    Column("signature", LargeBinary, nullable=False),
+    Column("response_key", LargeBinary, nullable=False),
+    Column("node", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("txid", LargeBinary),
+    Column("block", BigInteger),
+    CheckConstraint("number > 0", "number"),
+    _one_of("state", [state.value for state in EpochState]),
+)
+
+#: One row, never changed: the vault for which heads are signed. Addresses without TRON's 0x41.
+chain_binding = Table(
+    "chain_binding",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("chain_id", LargeBinary, nullable=False),
+    Column("vault", LargeBinary, nullable=False),
+    Column("token", LargeBinary, nullable=False),
+    CheckConstraint("id = 1", "one_row"),
+    CheckConstraint("length(chain_id) = 32", "chain_id"),
+    CheckConstraint("length(vault) = 20", "vault"),
+    CheckConstraint("length(token) = 20", "token"),
 )

@@ -82,7 +82,7 @@ def naive(service: Service, body: bytes, all_have_read: Barrier) -> int:
         )
         book.post(
             connection, Kind.PAY, chart.ESCROW, chart.user(item.assignment.account), CREDIT, due,
-            item.channel, 0,
+            item.channel, 0, escrow_of=known.payer,
         )  # fmt: skip
     return due.utok
 

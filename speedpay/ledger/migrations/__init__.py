@@ -16,14 +16,14 @@ from speedpay.ledger.schema import ledger
 from speedpay.signing import Domain
 
 
-def upgrade(connection: sa.Connection) -> None:
+def upgrade(connection: sa.Connection, revision: str = "head") -> None:
     from alembic import command
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)
 
 
 def bring_up_to_date(database: Database, domain: Domain, now: int) -> None:

@@ -17,12 +17,14 @@ from hypothesis.stateful import (
 )
 
 from speedpay.errors import BalanceTooSmall, KeyReused, Malformed, NotAllowed, NotFound
-from speedpay.ledger import book, chart
+from speedpay.ledger import book, chart, schema
 from speedpay.ledger.chart import SIDES, BookAccount, Kind, Role
 from speedpay.ledger.idempotency import Once, once
+from speedpay.ledger.service import Settings
 from speedpay.ledger_api import calls
 from speedpay.ledger_api.shapes import Send
-from speedpay.units import MAX_UTOK, ZERO, Amount, MoneyClass
+from speedpay.proof.leaf import TREASURY
+from speedpay.units import MAX_UTOK, ZERO, Amount, MoneyClass, Share
 from tests.unit.ledger.desk import CREDIT, TOKEN, Desk, Person, fresh
 
 ONE = Amount(1)
@@ -89,6 +91,57 @@ def test_no_balance_grows_beyond_64_bits(desk: Desk) -> None:
     desk.service.issue(ann.account, Amount(MAX_UTOK), b"whale")
     with desk.refused(Malformed, "amount"):
         desk.service.issue(ann.account, Amount(1), b"straw")
+
+
+def dirty(desk: Desk) -> set[bytes]:
+    found = {bytes(row[0]) for row in desk.everything()["dirty"]}  # type: ignore[call-overload]
+    with desk.service.database.write() as connection:
+        connection.execute(schema.dirty.delete())
+    return found
+
+
+def test_whoever_tokens_move_for_is_marked_in_the_same_transaction(tmp_path: Path) -> None:
+    desk = Desk(tmp_path / "fees", Settings(unlimited_loopback=True, fee=Share(100_000)))
+    ann, ben = desk.person(tokens=5000), desk.person()
+    assert dirty(desk) == {ann.account}
+    desk.ask(calls.send(ann.key, ann.account, Send(ben.account, TOKEN, ONE), fresh()))
+    assert dirty(desk) == {ann.account, ben.account}
+    line = desk.line(escrow=1000, money_class=TOKEN, payer=ann)
+    assert dirty(desk) == {ann.account}
+    line.redeem(400)
+    assert dirty(desk) == {ann.account, line.payee.account, TREASURY}
+    line.redeem(400, close=True)
+    assert dirty(desk) == {ann.account}
+    desk.line(escrow=1000).redeem(400, close=True)
+    assert dirty(desk) == set()
+    assert desk.broken() == []
+    desk.service.close()
+
+
+def test_a_refused_transfer_marks_nobody(desk: Desk) -> None:
+    ann, ben = desk.person(tokens=5), desk.person()
+    with desk.refused(BalanceTooSmall, "amount"):
+        post(desk, Kind.SEND, chart.user(ann.account), chart.user(ben.account), TOKEN, 6)
+
+
+@pytest.mark.parametrize("kind", [Kind.LOCK, Kind.REFUND, Kind.PAY, Kind.FEE, Kind.SEND])
+def test_escrow_never_moves_without_naming_its_payer(desk: Desk, kind: Kind) -> None:
+    """Otherwise the payer's leaf would go on owing what he has paid."""
+    ann, ben = desk.person(tokens=5), desk.person()
+    sides = {
+        Role.USER: chart.user(ann.account), Role.ESCROW: chart.ESCROW, Role.FEES: chart.FEES
+    }  # fmt: skip
+    debit, credit = (sides[role] for role in SIDES[kind])
+    escrow_of = None
+    if kind is Kind.SEND:
+        credit, escrow_of = chart.user(ben.account), ann.account
+    before = desk.everything()
+    with (
+        pytest.raises(ValueError, match="names the payer"),
+        desk.service.database.write() as connection,
+    ):
+        book.post(connection, kind, debit, credit, TOKEN, ONE, b"", 0, escrow_of=escrow_of)
+    assert desk.everything() == before
 
 
 def test_issuing_to_nobody_is_refused(desk: Desk) -> None:

@@ -51,6 +51,35 @@ def test_the_migrations_make_exactly_the_schema() -> None:
         assert compare_metadata(context, metadata) == []
 
 
+def test_whoever_holds_tokens_when_epochs_come_is_marked() -> None:
+    holder, payer, former, creditor = (bytes([n]) * 16 for n in (0x2A, 0xB0, 3, 4))
+    engine = sa.create_engine("sqlite://")
+    with engine.begin() as connection:
+        migrations.upgrade(connection, "0002")
+        for account in (holder, payer, former, creditor):
+            connection.exec_driver_sql("INSERT INTO accounts VALUES (?, 0)", (account,))
+        for name, held, utok in (
+            (f"user:{holder.hex()}", "token", 1), (f"user:{payer.hex()}", "token", 0),
+            (f"user:{former.hex()}", "token", 0), (f"user:{creditor.hex()}", "credit", 9),
+            ("escrow", "token", 5), ("fees", "token", 7),
+        ):  # fmt: skip
+            row = (name, held, utok)
+            connection.exec_driver_sql("INSERT INTO balances VALUES (?, ?, ?)", row)
+        for at, (who, held, state, refunded) in enumerate(
+            ((payer, "token", "open", 0), (former, "token", "closed", 5),
+             (creditor, "credit", "open", 0))
+        ):  # fmt: skip
+            connection.exec_driver_sql(
+                "INSERT INTO channels (id, payer, payer_key, payee_key, nonce, class, escrow, paid,"
+                " paid_before, signed, refunded, state, expiry, claim_s, fee_ppm)"
+                " VALUES (?, ?, '', '', '', ?, 5, 0, 0, 0, ?, ?, 0, 0, 0)",
+                (bytes([at]) * 32, who, held, refunded, state),
+            )
+        migrations.upgrade(connection)
+        marked = connection.exec_driver_sql("SELECT account FROM dirty").scalars()
+        assert set(marked) == {holder, payer}
+
+
 def test_an_interrupted_migration_has_not_happened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
