@@ -44,6 +44,7 @@ from speedpay.peer.messages import (
 )
 from speedpay.signing import Certificate, Domain, SigningKey, digest, ledger_id
 from speedpay.units import GIB, KIB, MIB, Amount, MoneyClass, Price, Share
+from tests.vectors.proof import proof_file
 
 FOLDER = Path(__file__).parent
 Json = dict[str, Any]
@@ -324,6 +325,7 @@ def files() -> dict[str, str]:
         "messages.json": messages_file(),
         "bids.json": bids_file(),
         "allocator.json": allocator_file(),
+        "proof.json": proof_file(DOMAIN, RESPONSE, CERTIFICATE),
     }
     return {
         name: json.dumps(content, indent=1, ensure_ascii=False) + "\n"
