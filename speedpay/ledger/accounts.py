@@ -50,25 +50,33 @@ def open_account(
 ) -> OpenedAccount:
     """Open the key's account with its welcome credit, once; later the same answer without.
 
-    Raises OverLimit when the block of addresses has opened its share for today.
+    An account to which somebody has paid in before gets its key, and the same welcome. Raises
+    OverLimit when the block of addresses has opened its share for today.
     """
     account = account_id(public_key)
-    known = sa.select(accounts.c.id).where(accounts.c.id == account)
+    known = sa.select(account_keys.c.account).where(account_keys.c.account == account)
     if connection.execute(known).first():
         return OpenedAccount(account, Amount(0))
     if opening.block is not None:
         _count_opening(connection, opening.block, opening.per_block_and_day, now)
-    connection.execute(accounts.insert().values(id=account, opened_at=now))
+    open_without_key(connection, account, now)
     connection.execute(
         account_keys.insert().values(public_key=public_key, account=account, added_at=now)
     )
-    book.open_account(connection, chart.user(account))
     if opening.welcome:
         book.post(
             connection, Kind.GRANT, chart.GRANTED, chart.user(account), MoneyClass.CREDIT,
             opening.welcome, account, now,
         )  # fmt: skip
     return OpenedAccount(account, opening.welcome)
+
+
+def open_without_key(connection: sa.Connection, account: bytes, now: int) -> None:
+    """Make room for a deposit to ``account``, if there is none: its owner may open it later."""
+    if connection.execute(sa.select(accounts.c.id).where(accounts.c.id == account)).first():
+        return
+    connection.execute(accounts.insert().values(id=account, opened_at=now))
+    book.open_account(connection, chart.user(account))
 
 
 def _count_opening(connection: sa.Connection, block: bytes, limit: int, now: int) -> None:

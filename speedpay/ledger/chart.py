@@ -50,6 +50,7 @@ class Kind(StrEnum):
     PAY = "pay"
     FEE = "fee"
     REFUND = "refund"
+    WITHDRAW = "withdraw"
 
 
 #: kind → (debited, credited). A pair that is not here cannot be posted.
@@ -61,6 +62,7 @@ SIDES: dict[Kind, tuple[Role, Role]] = {
     Kind.PAY: (Role.ESCROW, Role.USER),
     Kind.FEE: (Role.ESCROW, Role.FEES),
     Kind.REFUND: (Role.ESCROW, Role.USER),
+    Kind.WITHDRAW: (Role.USER, Role.WITHDRAWALS),
 }
 
 

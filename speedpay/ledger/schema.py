@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     ForeignKey,
@@ -18,8 +19,11 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    UniqueConstraint,
+    text,
 )
 
+from speedpay.ledger.anchor_life import Attempt
 from speedpay.ledger.chart import Kind
 from speedpay.ledger_api.epochs import EpochState
 from speedpay.ledger_api.shapes import ChannelState
@@ -301,4 +305,110 @@ chain_binding = Table(
     CheckConstraint("length(chain_id) = 32", "chain_id"),
     CheckConstraint("length(vault) = 20", "vault"),
     CheckConstraint("length(token) = 20", "token"),
+)
+
+#: What the vault on chain has received, credited once each. ``seq`` is the vault's own count, so that
+#: none can be missing; ``sender`` 20 bytes; ``transfer``: the row of the journal that credited it.
+deposits = Table(
+    "deposits",
+    metadata,
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("txid", LargeBinary, nullable=False),
+    Column("log_index", BigInteger, nullable=False),
+    Column("account", LargeBinary, ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("sender", LargeBinary, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("block", BigInteger, nullable=False),
+    Column("transfer", BigInteger, nullable=False, unique=True),
+    UniqueConstraint("txid", "log_index", name="uq_deposits_event"),
+    CheckConstraint("seq > 0", "seq"),
+    CheckConstraint("length(txid) = 32", "txid"),
+    CheckConstraint("length(sender) = 20", "sender"),
+    CheckConstraint("0 < amount AND amount <= total", "amount"),
+)
+
+#: The queue of withdrawals in its order. ``released`` µtok of ``amount`` are in the leaf since
+#: ``epoch``; ``key`` is the idempotency key of the order.
+withdrawals = Table(
+    "withdrawals",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("account", LargeBinary, ForeignKey("accounts.id"), nullable=False),
+    Column("key", LargeBinary, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("released", BigInteger, nullable=False),
+    Column("asked_at", BigInteger, nullable=False),
+    Column("epoch", BigInteger),
+    Column("state", Text, nullable=False),
+    CheckConstraint("amount > 0", "amount"),
+    CheckConstraint("0 <= released AND released <= amount", "released"),
+    CheckConstraint("(released = 0) = (epoch IS NULL)", "epoch"),
+    CheckConstraint("(state = 'released') = (released = amount)", "done"),
+    _one_of("state", ["queued", "released"]),
+    Index(None, "account", "number"),
+    Index(None, "state", "number"),
+)
+
+#: What the vault has paid: ``paid`` is its count for the account in all, this payment included.
+claims = Table(
+    "claims",
+    metadata,
+    Column("txid", LargeBinary, primary_key=True),
+    Column("log_index", BigInteger, primary_key=True),
+    Column("account", LargeBinary, nullable=False, index=True),
+    Column("payout", LargeBinary, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("paid", BigInteger, nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("block", BigInteger, nullable=False),
+    CheckConstraint("length(txid) = 32", "txid"),
+    CheckConstraint("0 < amount AND amount <= paid", "amount"),
+)
+
+#: Transactions that were signed to anchor an epoch. ``raw`` is stored before anything is sent, and
+#: sent again as it is; of one epoch at most one transaction is alive. See anchoring.py.
+anchor_attempts = Table(
+    "anchor_attempts",
+    metadata,
+    Column("epoch", BigInteger, ForeignKey("epochs.number"), primary_key=True),
+    Column("attempt", BigInteger, primary_key=True),
+    Column("txid", LargeBinary, nullable=False, unique=True),
+    Column("raw", Text, nullable=False),
+    Column("signed_at", BigInteger, nullable=False),
+    Column("expires_at", BigInteger, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("ended_at", BigInteger),
+    Column("reason", Text),
+    _one_of("state", [outcome.value for outcome in Attempt]),
+    CheckConstraint("attempt > 0", "attempt"),
+    CheckConstraint("length(txid) = 32", "txid"),
+    Index(
+        "uq_anchor_attempts_alive", "epoch", unique=True,
+        sqlite_where=text("state = 'alive'"), postgresql_where=text("state = 'alive'"),
+    ),
+)  # fmt: skip
+
+#: When the chain took an epoch: the time of the block that ``epochs`` names, unix seconds.
+anchors = Table(
+    "anchors",
+    metadata,
+    Column("epoch", BigInteger, ForeignKey("epochs.number"), primary_key=True),
+    Column("time", BigInteger, nullable=False),
+)
+
+#: One row: how far the chain has been read, and what the worker last saw of it, for every process
+#: of this ledger to tell. ``alarms``: sentences, one a line.
+chain_watch = Table(
+    "chain_watch",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=False),
+    Column("next_block", BigInteger, nullable=False),
+    Column("solid_time", BigInteger, nullable=False),
+    Column("delay_s", BigInteger, nullable=False),
+    Column("low_trx", Boolean, nullable=False),
+    Column("frozen_epoch", BigInteger),
+    Column("alarms", Text, nullable=False),
+    Column("seen_at", BigInteger, nullable=False),
+    CheckConstraint("id = 1", "one_row"),
 )

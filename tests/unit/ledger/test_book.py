@@ -62,8 +62,9 @@ def test_credit_is_never_turned_into_token(desk: Desk) -> None:
         assert row[1] == "credit" or row[2] == 0
 
 
-def test_no_transfer_leads_to_the_chain_yet() -> None:
-    assert Role.WITHDRAWALS not in {role for pair in SIDES.values() for role in pair}
+def test_only_a_withdrawal_leads_to_the_chain_and_nothing_leads_back() -> None:
+    touching = {kind: pair for kind, pair in SIDES.items() if Role.WITHDRAWALS in pair}
+    assert touching == {Kind.WITHDRAW: (Role.USER, Role.WITHDRAWALS)}
 
 
 def test_granting_tokens_and_issuing_credit_are_refused(desk: Desk) -> None:
