@@ -51,7 +51,7 @@ def answer(*words: str) -> subprocess.CompletedProcess[str]:
 # ------------------------------------------------------------------------------------- the commands
 
 #: scripts/test hands what it does not know to pytest.
-FRONTS = ["bench", "demo", "lock", "make_vectors", "plot", "setup"]
+FRONTS = ["bench", "build_contracts", "demo", "lock", "make_vectors", "plot", "setup"]
 
 
 @pytest.mark.parametrize("name", [*FRONTS, "test"])
