@@ -6,6 +6,7 @@ the right kind is Malformed, with the field's name.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -149,6 +150,14 @@ def resources(answer: object) -> Resources:
     # Free and staked bandwidth do not add up: one transaction is paid wholly from one of them.
     bandwidth = max(left("freeNetLimit", "freeNetUsed"), left("NetLimit", "NetUsed"))
     return Resources(left("EnergyLimit", "EnergyUsed"), bandwidth)
+
+
+def message(fields: Mapping[str, Any]) -> str:
+    """A node's reason, one line for people: some nodes write it in hexadecimal, some plainly."""
+    said = text(fields.get("message", "") or fields.get("code", ""), "message")
+    with contextlib.suppress(ValueError):
+        said = bytes.fromhex(said).decode()
+    return "".join(c if c.isprintable() else "?" for c in said[:200]) or "no reason given"
 
 
 # --- kinds of fields ---------------------------------------------------------------------------------

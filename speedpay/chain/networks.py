@@ -23,12 +23,13 @@ class Network:
     name: str
     genesis: bytes | None
     block_seconds: float
-    explorer: str | None = None  # a page per transaction is at <explorer>/transaction/<txid>
+    poll_s: float  # how often it is worth while to ask for news
 
 
-DEVNET = Network("devnet", None, 3)
-NILE = Network("nile", NILE_GENESIS, 3, "https://nile.tronscan.org/#")
-SHASTA = Network("shasta", SHASTA_GENESIS, 3, "https://shasta.tronscan.org/#")
+# A development chain may make its blocks as fast as it likes.
+DEVNET = Network("devnet", None, 3, poll_s=0.05)
+NILE = Network("nile", NILE_GENESIS, 3, poll_s=1.5)
+SHASTA = Network("shasta", SHASTA_GENESIS, 3, poll_s=1.5)
 NETWORKS = {network.name: network for network in (DEVNET, NILE, SHASTA)}
 
 

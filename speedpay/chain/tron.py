@@ -1,0 +1,309 @@
+"""The chain as the rest of the program sees it: what happened, and how to make something happen.
+
+Only this package knows tronpy. A transaction is made in steps, so that a crash after any of them
+loses nothing: ``prepare_…`` (nothing has happened), ``Unsigned.sign``, the caller stores
+``Signed.text`` durably, ``broadcast`` (may be repeated), ``receipt`` (seen), ``receipt(solid=True)``
+(for good). Errors: ``ChainUnreachable``: nobody knows, ask again. ``ChainRefused``: the network or a
+contract said no, and nothing has happened. ``WrongNetwork``: a node is on another chain; mainnet is
+always refused. ``Malformed``: a node says what cannot be.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from speedpay.chain import abi, answers, fees, reverts, scan, sending
+from speedpay.chain.address import ZERO, check_address, of_contract, to_base58
+from speedpay.chain.answers import Block, Event, Receipt, Resources
+from speedpay.chain.artifact import Artifact
+from speedpay.chain.networks import Network
+from speedpay.chain.nodes import Nodes
+from speedpay.chain.protobuf import parameter
+from speedpay.chain.transaction import Signed, Unsigned, hex_address, unsigned
+from speedpay.errors import ChainRefused, ChainUnreachable, Malformed
+
+if TYPE_CHECKING:
+    from speedpay.chain.node import Node
+
+#: Long enough to be in a block on a busy day, short enough to be tried again within an epoch.
+LIFETIME_S = 60
+#: TRON lets no transaction live longer (MAXIMUM_TIME_UNTIL_EXPIRATION).
+_LONGEST_LIFETIME_S = 24 * 3600
+#: Energy of a call that the contract's deployer would pay: never more than this, and ours pays none.
+_ORIGIN_ENERGY_LIMIT = 10_000_000
+SCAN_BATCH = 100
+
+
+class Tron:
+    """``nodes``: 1 to 4 URLs; where money depends on an answer, two of them must agree.
+
+    ``timeout_s``: how long a node may be silent; ``attempts``: how often one is asked. Threads may
+    share an object. ``with Tron(…) as tron:`` closes its connections.
+    """
+
+    def __init__(
+        self, network: Network, nodes: Sequence[str], api_key: str | None = None, *,
+        timeout_s: float = 10.0, attempts: int = 4, clock: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:  # fmt: skip
+        self.network = network
+        self._nodes = Nodes(
+            network,
+            nodes,
+            api_key,
+            timeout_s=timeout_s,
+            attempts=attempts,
+            clock=clock,
+            sleep=sleep,
+        )
+        self._lock = threading.Lock()
+        self._last_stamp_ms = 0
+
+    def __enter__(self) -> Tron:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._nodes.close()
+
+    # --- which chain, and how far it is ---------------------------------------------------------
+
+    def check_network(self) -> None:
+        """Asks every node which chain it is on. Raises WrongNetwork; ChainUnreachable if none answers."""
+        self._nodes.check_all()
+
+    @property
+    def genesis(self) -> bytes:
+        """The id of block 0, 32 bytes."""
+        return self._nodes.genesis()
+
+    @property
+    def chain_id(self) -> int:
+        """TRON's CHAINID, as contracts, heads and leaves have it."""
+        return self._nodes.chain_id()
+
+    def head(self) -> Block:
+        """The newest block of one node; it may still be replaced."""
+        return self._nodes.one(self._nodes.head)
+
+    def solid(self) -> Block:
+        """The newest final block, by two nodes when two are configured."""
+        return self._nodes.solid()
+
+    # --- reading ----------------------------------------------------------------------------------
+
+    def receipt(self, txid: bytes, *, solid: bool = False) -> Receipt | None:
+        """None while the transaction is in no block. ``solid``: in a final block, by two nodes."""
+
+        def asked(node: Node) -> Receipt | None:
+            name = "get_solid_transaction_info" if solid else "get_transaction_info"
+            found = node.call(lambda tron: getattr(tron, name)(txid.hex()))
+            if found is None:
+                return None
+            receipt = answers.receipt(found)
+            if receipt.txid != txid:
+                raise Malformed(f"is of another transaction, says {node.url}", field="receipt.id")
+            return receipt
+
+        if solid:
+            what = f"what became of {txid.hex()}"
+            return self._nodes.agreed_if_known(asked, what)
+        return self._nodes.first_known(asked)
+
+    def known(self, txid: bytes) -> bool:
+        """Has any node it, in a block or waiting? False only when two (or all) nodes have not."""
+        return sending.known(self._nodes, txid)
+
+    def expired(self, signed: Signed) -> bool:
+        """Can it never be in a block any more? By the time of a final block, on two nodes."""
+        return self.solid().time_s > signed.expires_at
+
+    def view(
+        self, contract: bytes, signature: str, arguments: Sequence[Any], returns: Sequence[str],
+        *, agreed: bool = False, solid: bool = False,
+    ) -> tuple[Any, ...]:  # fmt: skip
+        """What a contract answers to a call that changes nothing, such as ``"paidTo(bytes16)"``.
+
+        ``returns``: the answer's types. ``agreed``: two nodes must say the same; ``solid``: on the
+        state of the newest final block. Raises ChainRefused when the contract reverts; its field is
+        then the error's name.
+        """
+        data = abi.encode_call(signature, arguments)
+
+        def asked(node: Node) -> tuple[Any, ...]:
+            _, output = fees.attempt(node, ZERO, contract, data, solid=solid)
+            return abi.decode(returns, output, signature)
+
+        return self._nodes.agreed(asked, signature) if agreed else self._nodes.one(asked)
+
+    def events(self, contract: bytes, from_block: int, to_block: int) -> list[Event]:
+        """Everything the contract logged in these final blocks, both included, in order.
+
+        At most scan.MAX_BLOCKS at once. Two nodes must agree. Raises ChainUnreachable when
+        ``to_block`` is not final on both.
+        """
+        check_address(contract, "contract")
+        return self._nodes.agreed(
+            lambda node: scan.events(node, contract, from_block, to_block),
+            f"the events of blocks {from_block} to {to_block}",
+        )
+
+    def scan(
+        self, contract: bytes, from_block: int, to_block: int, batch: int = SCAN_BATCH
+    ) -> Iterator[tuple[int, list[Event]]]:
+        """The same in batches: (next block to ask for, events before it). Resume from the number."""
+        while from_block <= to_block:
+            last = min(to_block, from_block + batch - 1)
+            yield last + 1, self.events(contract, from_block, last)
+            from_block = last + 1
+
+    def trx_balance(self, account: bytes) -> int:
+        """Sun; 0 for an account that does not exist yet."""
+        return self._nodes.one(lambda node: fees.purse(node, account)).balance_sun
+
+    def token_balance(self, token: bytes, account: bytes) -> int:
+        """Base units of a TRC-20. At most 2^256 − 1: it is somebody else's contract."""
+        return int(self.view(token, "balanceOf(address)", [account], ["uint256"])[0])
+
+    def resources(self, account: bytes) -> Resources:
+        return self._nodes.one(lambda node: fees.purse(node, account)).free
+
+    def prices(self) -> fees.Prices:
+        return self._nodes.one(fees.prices)
+
+    # --- preparing --------------------------------------------------------------------------------
+
+    def prepare_call(
+        self, owner: bytes, contract: bytes, signature: str, arguments: Sequence[Any],
+        fee_limit_sun: int, call_value_sun: int = 0, *, lifetime_s: int = LIFETIME_S,
+    ) -> Unsigned:  # fmt: skip
+        """A call such as ``"deposit(uint64,bytes16)"``. ``fee_limit_sun``: never more for energy.
+
+        The call is tried on the node first. Raises ChainRefused, with nothing signed, when it would
+        fail, would cost more than the bound, or when ``owner`` cannot pay for it.
+        """
+        data = abi.encode_call(signature, arguments)
+        value: dict[str, Any] = {
+            "owner_address": hex_address(owner), "contract_address": hex_address(contract),
+            "data": data.hex(),
+        }  # fmt: skip
+        if call_value_sun:
+            value["call_value"] = call_value_sun
+
+        def asked(node: Node) -> Unsigned:
+            energy, _ = fees.attempt(node, owner, contract, data, call_value_sun)
+            inner = parameter("TriggerSmartContract", value)
+            return self._prepared(
+                node, owner, inner, energy, fee_limit_sun, call_value_sun, lifetime_s
+            )
+
+        return self._nodes.one(asked)
+
+    def prepare_deploy(
+        self, owner: bytes, artifact: Artifact, arguments: Sequence[Any], fee_limit_sun: int,
+        *, lifetime_s: int = LIFETIME_S,
+    ) -> Unsigned:  # fmt: skip
+        """The contract's address follows from it: ``deployed_address``."""
+        encoded = abi.encode(artifact.constructor_types(), arguments)
+        code = artifact.bytecode + encoded
+        contract = {
+            "origin_address": hex_address(owner), "abi": artifact.for_chain(), "bytecode": code.hex(),
+            "consume_user_resource_percent": 100, "name": artifact.name,
+            "origin_energy_limit": _ORIGIN_ENERGY_LIMIT,
+        }  # fmt: skip
+        value = {"owner_address": hex_address(owner), "new_contract": contract}
+
+        def asked(node: Node) -> Unsigned:
+            energy, _ = fees.attempt(node, owner, None, code)
+            inner = parameter("CreateSmartContract", value)
+            return self._prepared(node, owner, inner, energy, fee_limit_sun, 0, lifetime_s)
+
+        return self._nodes.one(asked)
+
+    def prepare_transfer(
+        self, owner: bytes, to: bytes, amount_sun: int, *, lifetime_s: int = LIFETIME_S
+    ) -> Unsigned:
+        """TRX to another account; a new one costs 1.1 TRX on top, burned."""
+        value = {
+            "owner_address": hex_address(owner), "to_address": hex_address(to), "amount": amount_sun,
+        }  # fmt: skip
+
+        def asked(node: Node) -> Unsigned:
+            is_new = node.call(lambda tron: tron.get_account(to_base58(to))) is None
+            extra = fees.NEW_ACCOUNT_SUN if is_new else 0
+            inner = parameter("TransferContract", value)
+            return self._prepared(node, owner, inner, 0, 0, amount_sun + extra, lifetime_s)
+
+        return self._nodes.one(asked)
+
+    def _prepared(
+        self, node: Node, owner: bytes, inner: dict[str, Any], energy: int, bound_sun: int,
+        value_sun: int, lifetime_s: int,
+    ) -> Unsigned:  # fmt: skip
+        """With a reference to the chain, a limit, and an id on which the node agrees."""
+        if not 0 < lifetime_s < _LONGEST_LIFETIME_S:
+            raise Malformed("must be more than zero and less than a day", field="lifetime_s")
+        head = self._nodes.head(node)
+        reference = answers.block(node.call(lambda tron: tron.get_latest_solid_block()))
+        raw_data: dict[str, Any] = {
+            "contract": [inner],
+            # TAPOS: counts only on the chain that has this block.
+            "ref_block_bytes": reference.id[6:8].hex(), "ref_block_hash": reference.id[8:16].hex(),
+            # By the chain's clock, which is what it will be judged by, and not by ours.
+            "expiration": head.time_ms + lifetime_s * 1000, "timestamp": self._stamp_ms(),
+        }  # fmt: skip
+        prices = fees.prices(node)
+        if energy:
+            raw_data["fee_limit"] = fees.limit_sun(energy, prices, bound_sun)
+        purse = fees.purse(node, owner)
+        cost_sun = purse.cost_sun(energy, len(unsigned(raw_data).raw), prices)
+        fees.check_funds(purse, owner, cost_sun + value_sun)
+        made = unsigned(raw_data, cost_sun)
+        if node.txid_of(raw_data) != made.txid:
+            # tronpy would sign what the node says: some other transaction of the node's choice.
+            raise Malformed(f"{node.url} gives another id than the bytes have", field="txID")
+        return made
+
+    def _stamp_ms(self) -> int:
+        """Two equal payments must have two ids, or the second would count as a repetition."""
+        with self._lock:
+            self._last_stamp_ms = max(self._last_stamp_ms + 1, int(self._nodes.clock() * 1000))
+            return self._last_stamp_ms
+
+    # --- sending ----------------------------------------------------------------------------------
+
+    def broadcast(self, signed: Signed) -> None:
+        """Gives it to the network; may be repeated with the same bytes. See sending.py."""
+        sending.broadcast(self._nodes, signed)
+
+    def wait(self, signed: Signed, *, solid: bool = False, timeout_s: float = 180.0) -> Receipt:
+        """Until it is in a block. Raises ChainUnreachable when it is in none in time, and ChainRefused
+        when what it should do failed there."""
+        until = time.monotonic() + timeout_s
+        while True:
+            receipt = self.receipt(signed.txid, solid=solid)
+            if receipt is not None:
+                return succeeded(receipt)
+            if time.monotonic() > until:
+                raise ChainUnreachable(f"{signed.txid.hex()} is in no block after {timeout_s:g} s")
+            self._nodes.sleep(self.network.poll_s)
+
+
+def succeeded(receipt: Receipt) -> Receipt:
+    """The receipt itself. Raises ChainRefused, with the contract's reason, when the call failed."""
+    if receipt.ok:
+        return receipt
+    why = reverts.reason(receipt.output) if receipt.result == "REVERT" else receipt.result
+    raise ChainRefused(
+        f"{receipt.txid.hex()} failed: {why}", field=reverts.error_name(receipt.output) or "call"
+    )
+
+
+def deployed_address(made: Unsigned | Signed, owner: bytes) -> bytes:
+    """Where the contract of a CreateSmartContract transaction will be; known before it is sent."""
+    return of_contract(made.txid, owner)
