@@ -12,6 +12,7 @@ from speedpay.channel.voucher import SignedStatement, Statement
 from speedpay.errors import Malformed, NotAllowed, SpeedpayError
 from speedpay.ledger import accounts, book, channels, idempotency, redemption
 from speedpay.ledger.asked import Asked
+from speedpay.ledger.chain_routes import CHAIN_ROUTES
 from speedpay.ledger.service import Service
 from speedpay.ledger_api import answers, shapes, strict
 from speedpay.ledger_api.answers import ChannelView, Outcome
@@ -199,5 +200,6 @@ ROUTES: list[tuple[str, re.Pattern[str], Callable[[Asked], bytes]]] = [
         ("POST", f"/v1/channels/{_CHANNEL}/topups", _top_up),
         ("POST", f"/v1/channels/{_CHANNEL}/voucher", _deposit_voucher),
         ("POST", "/v1/redemptions", _redeem),
+        *CHAIN_ROUTES,
     )
 ]

@@ -35,11 +35,15 @@ from speedpay.units import Amount, Share
 _log = logging.getLogger("speedpay.ledger")
 _WELCOME = Amount(10_000_000)
 _NO_FEE = Share(0)
+_WITHDRAWALS = Amount(1_000_000_000)
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """``unlimited_loopback``: no rates for clients on this machine, for demos with many of them."""
+    """``unlimited_loopback``: no rates for clients on this machine, for demos with many of them.
+
+    ``withdrawals_per_epoch``: what all accounts together may take out at each close; published.
+    """
 
     network: str = "devnet"
     welcome: Amount = _WELCOME
@@ -47,6 +51,8 @@ class Settings:
     fee: Share = _NO_FEE
     claim_s: int = CLAIM_S
     unlimited_loopback: bool = False
+    epoch_interval_s: int = 600
+    withdrawals_per_epoch: Amount = _WITHDRAWALS
 
 
 class Service:

@@ -21,7 +21,7 @@ from speedpay.units import MAX_UTOK, Amount
 ADDRESS_BYTES = 20  # without TRON's 0x41
 #: The newest so many withdrawals or deposits are shown.
 MAX_SHOWN = 100
-_MAX_TEXT = 300
+MAX_ALARM_CHARS = 300
 
 
 class WithdrawalState(StrEnum):
@@ -249,8 +249,8 @@ class ChainHealth:
     @classmethod
     def read(cls, fields: Fields) -> ChainHealth:
         alarms = fields.array("alarms", 0, 16)
-        if not all(isinstance(one, str) and len(one) <= _MAX_TEXT for one in alarms):
-            raise Malformed(f"must be texts of at most {_MAX_TEXT}", field="alarms")
+        if not all(isinstance(one, str) and len(one) <= MAX_ALARM_CHARS for one in alarms):
+            raise Malformed(f"must be texts of at most {MAX_ALARM_CHARS}", field="alarms")
         return cls(
             fields.integer("closed", 0, MAX_UTOK),
             LastAnchor.read(fields.inner("anchor")) if fields.has("anchor") else None,
@@ -310,4 +310,4 @@ def _text(fields: Fields, name: str) -> str | None:
     """As with refusals: a ledger's words end up on a terminal."""
     if not fields.has(name):
         return None
-    return "".join(c for c in fields.text(name, _MAX_TEXT) if c.isprintable())
+    return "".join(c for c in fields.text(name, MAX_ALARM_CHARS) if c.isprintable())

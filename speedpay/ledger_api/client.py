@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from speedpay.channel.voucher import SignedStatement, Voucher
-from speedpay.ledger_api import calls
+from speedpay.ledger_api import calls, chain
 from speedpay.ledger_api.answers import (
     Balance,
     ChannelView,
@@ -30,6 +30,7 @@ from speedpay.ledger_api.answers import (
 )
 from speedpay.ledger_api.attempts import Attempts, Done, Session, Wait, advance
 from speedpay.ledger_api.calls import Call
+from speedpay.ledger_api.chain import ChainHealth, Deposits, Ordered, Withdraw, Withdrawals
 from speedpay.ledger_api.shapes import OpenChannel, Redemption, Send, TopUp
 from speedpay.ledger_api.transport import AsyncLine, Line
 from speedpay.signing import SigningKey
@@ -117,6 +118,20 @@ class LedgerClient(_Both[Line]):
             outcome for batch in calls.batches(items) for outcome in self._call(calls.redeem(batch))
         ]
 
+    def withdraw(
+        self, key: SigningKey, account: bytes, order: Withdraw, idempotency_key: bytes
+    ) -> Ordered:
+        return self._call(chain.withdraw(key, account, order, idempotency_key))
+
+    def withdrawals(self, key: SigningKey, account: bytes) -> Withdrawals:
+        return self._call(chain.withdrawals(key, account))
+
+    def deposits(self, key: SigningKey, account: bytes) -> Deposits:
+        return self._call(chain.deposits(key, account))
+
+    def chain_health(self) -> ChainHealth:
+        return self._call(chain.health())
+
     def _call(self, call: Call[T]) -> T:
         return self._drive(self._session.carry(call))
 
@@ -188,6 +203,20 @@ class AsyncLedgerClient(_Both[AsyncLine]):
             outcomes = await self._call(calls.redeem(batch))
             made += outcomes
         return made
+
+    async def withdraw(
+        self, key: SigningKey, account: bytes, order: Withdraw, idempotency_key: bytes
+    ) -> Ordered:
+        return await self._call(chain.withdraw(key, account, order, idempotency_key))
+
+    async def withdrawals(self, key: SigningKey, account: bytes) -> Withdrawals:
+        return await self._call(chain.withdrawals(key, account))
+
+    async def deposits(self, key: SigningKey, account: bytes) -> Deposits:
+        return await self._call(chain.deposits(key, account))
+
+    async def chain_health(self) -> ChainHealth:
+        return await self._call(chain.health())
 
     async def _call(self, call: Call[T]) -> T:
         return await self._drive(self._session.carry(call))

@@ -1,0 +1,82 @@
+"""What can be asked about money in and out; ``routes.py`` joins this table to its own.
+
+``GET /v1/ledger/chain`` is for everybody: it names nobody.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from speedpay.errors import NotAllowed, SpeedpayError
+from speedpay.ledger import book, deposits, idempotency, withdrawals
+from speedpay.ledger.asked import Asked
+from speedpay.ledger.chain_side import health
+from speedpay.ledger.schema import epochs
+from speedpay.ledger_api import strict
+from speedpay.ledger_api.chain import Ordered, Withdraw, Withdrawals
+
+
+def _withdraw(asked: Asked) -> bytes:
+    order, account = Withdraw.from_json(asked.json()), asked.owner()
+    request, now = asked.once(account), asked.service.now()
+
+    def work(connection: sa.Connection) -> dict[str, object]:
+        number = withdrawals.ask(connection, account, order, request.key, now)
+        return Ordered(number, book.head(connection)).to_json()
+
+    with asked.service.database.write() as connection:
+        decided = idempotency.once(connection, request, now, lambda: work(connection))
+    if isinstance(decided, SpeedpayError):  # raised only now, as it is committed
+        raise decided
+    return decided
+
+
+def _withdrawals(asked: Asked) -> bytes:
+    account, settings, now = _own_account(asked), asked.service.settings, asked.service.now()
+    limit, interval_s = settings.withdrawals_per_epoch, settings.epoch_interval_s
+    with asked.service.database.read() as connection:
+        closed_at = connection.execute(sa.select(sa.func.max(epochs.c.closed_at))).scalar()
+        next_close = max(now, (closed_at or now) + interval_s)
+        listed = withdrawals.of_account(connection, account, limit, next_close, interval_s, now)
+        known = health.told(connection, interval_s, limit, now)
+        answer = Withdrawals(
+            listed,
+            withdrawals.released(connection, account),
+            deposits.claimed(connection, account),
+            limit,
+            interval_s,
+            "; ".join(known.alarms) or None,
+        )
+    return strict.dump(answer.to_json())
+
+
+def _deposits(asked: Asked) -> bytes:
+    account = _own_account(asked)
+    with asked.service.database.read() as connection:
+        found = deposits.of_account(connection, account)
+    return strict.dump(found.to_json())
+
+
+def _health(asked: Asked) -> bytes:
+    settings, now = asked.service.settings, asked.service.now()
+    with asked.service.database.read() as connection:
+        found = health.told(
+            connection, settings.epoch_interval_s, settings.withdrawals_per_epoch, now
+        )  # fmt: skip
+    return strict.dump(found.to_json())
+
+
+def _own_account(asked: Asked) -> bytes:
+    account = asked.owner()
+    if account != asked.part():
+        raise NotAllowed("is another account's", field="account")
+    return account
+
+
+_ACCOUNT = r"([0-9a-f]{32})"
+CHAIN_ROUTES = (
+    ("GET", "/v1/ledger/chain", _health),
+    ("POST", "/v1/withdrawals", _withdraw),
+    ("GET", f"/v1/accounts/{_ACCOUNT}/withdrawals", _withdrawals),
+    ("GET", f"/v1/accounts/{_ACCOUNT}/deposits", _deposits),
+)

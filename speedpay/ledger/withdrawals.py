@@ -1,0 +1,167 @@
+"""Withdrawals: out of the balance at once, through a queue, into the leaf when an epoch is closed.
+
+The queue is strict: first come, first released, at most ``limit`` µtok an epoch for all accounts
+together, a large withdrawal in several parts. Released µtok are never taken back: the leaf's
+``withdrawable`` only grows, and the vault pays the difference to what it has paid before, so there is
+nothing here that could be paid twice. The vault pays only to the payout address of the leaf; an
+account without one cannot withdraw.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from speedpay.errors import NotAllowed
+from speedpay.ledger import book, chart, deposits
+from speedpay.ledger.chart import Kind
+from speedpay.ledger.schema import anchors, chain_watch, payouts
+from speedpay.ledger.schema import withdrawals as table
+from speedpay.ledger_api.chain import MAX_SHOWN, Withdraw, Withdrawal, WithdrawalState
+from speedpay.units import Amount, MoneyClass
+
+#: Bounds the time for which closing an epoch keeps other writers out.
+MAX_RELEASED_AT_ONCE = 5_000
+_QUEUED, _RELEASED = "queued", "released"
+
+
+def ask(
+    connection: sa.Connection, account: bytes, order: Withdraw, idempotency_key: bytes, now: int
+) -> int:
+    """Queue a withdrawal; the tokens leave the balance now. Returns its number.
+
+    Raises BalanceTooSmall; NotAllowed without a payout address, or when the vault is frozen.
+    """
+    frozen = connection.execute(sa.select(chain_watch.c.frozen_epoch)).scalar()
+    if frozen is not None:
+        raise NotAllowed(
+            f"the vault is frozen: it pays whole balances by the proof of epoch {frozen}",
+            field="withdrawals",
+        )
+    named = sa.select(payouts.c.account).where(payouts.c.account == account)
+    if not connection.execute(named).first():
+        raise NotAllowed("the account has named no payout address yet", field="payout")
+    book.post(
+        connection, Kind.WITHDRAW, chart.user(account), chart.WITHDRAWALS, MoneyClass.TOKEN,
+        order.amount, idempotency_key, now,
+    )  # fmt: skip
+    number = (connection.execute(sa.select(sa.func.max(table.c.number))).scalar() or 0) + 1
+    connection.execute(
+        table.insert().values(
+            number=number, account=account, key=idempotency_key, amount=order.amount.utok,
+            released=0, asked_at=now, state=_QUEUED,
+        )
+    )  # fmt: skip
+    return number
+
+
+def release(connection: sa.Connection, epoch: int, limit: Amount) -> Amount:
+    """Let up to ``limit`` leave the queue into ``epoch``; called once, in the transaction that closes
+    it, before the leaves are made anew. Returns how much it was."""
+    left = limit.utok
+    owners: set[bytes] = set()
+    queue = connection.execute(
+        sa.select(table)
+        .where(table.c.state == _QUEUED)
+        .order_by(table.c.number)
+        .limit(MAX_RELEASED_AT_ONCE)
+    )
+    for row in queue.all():
+        part = min(left, row.amount - row.released)
+        if not part:
+            break
+        left -= part
+        released = row.released + part
+        connection.execute(
+            table.update()
+            .where(table.c.number == row.number)
+            .values(
+                released=released,
+                epoch=epoch,
+                state=_RELEASED if released == row.amount else _QUEUED,
+            )
+        )
+        owners.add(row.account)
+    if owners:
+        book.mark_dirty(connection, owners)
+    return Amount(limit.utok - left)
+
+
+def released(connection: sa.Connection, account: bytes) -> Amount:
+    """All that was ever released to ``account``: its leaf's ``withdrawable``."""
+    query = sa.select(sa.func.sum(table.c.released)).where(table.c.account == account)
+    return Amount(connection.execute(query).scalar() or 0)
+
+
+def queue(connection: sa.Connection) -> tuple[int, Amount]:
+    """How many withdrawals wait, and how much of them is not released yet."""
+    rest = sa.func.sum(table.c.amount - table.c.released)
+    row = connection.execute(
+        sa.select(sa.func.count(), rest).select_from(table).where(table.c.state == _QUEUED)
+    ).one()
+    return row[0], Amount(row[1] or 0)
+
+
+def of_account(
+    connection: sa.Connection,
+    account: bytes,
+    limit: Amount,
+    next_close: int,
+    interval_s: int,
+    now: int,
+) -> tuple[Withdrawal, ...]:
+    """The newest first. ``next_close``: when the next epoch should be closed, unix seconds."""
+    mine = connection.execute(
+        sa.select(table)
+        .where(table.c.account == account)
+        .order_by(table.c.number.desc())
+        .limit(MAX_SHOWN)
+    ).all()
+    places = _places(connection, account) if any(row.state == _QUEUED for row in mine) else {}
+    delay_s = connection.execute(sa.select(chain_watch.c.delay_s)).scalar() or 0
+    epochs = {row.epoch for row in mine if row.epoch is not None}
+    anchored = {
+        row.epoch: row.time
+        for row in connection.execute(sa.select(anchors).where(anchors.c.epoch.in_(epochs)))
+    }
+    claimed = deposits.claimed(connection, account).utok
+    so_far = released(connection, account).utok
+    made = []
+    for row in mine:
+        state, position, ahead, expected = WithdrawalState.RELEASED, None, None, None
+        if row.state == _QUEUED:
+            state = WithdrawalState.QUEUED
+            position, before = places[row.number]
+            ahead = Amount(before)
+            closes = -(-(before + row.amount - row.released) // limit.utok)
+            expected = next_close + (closes - 1) * interval_s
+        elif claimed >= so_far:
+            state = WithdrawalState.CLAIMED
+        elif row.epoch in anchored:
+            expected = anchored[row.epoch] + delay_s
+            state = WithdrawalState.CLAIMABLE if now >= expected else WithdrawalState.ANCHORED
+        so_far -= row.released
+        made.append(
+            Withdrawal(
+                row.number, Amount(row.amount), row.asked_at, state, Amount(row.released),
+                row.epoch, position, ahead, expected,
+            )
+        )  # fmt: skip
+    return tuple(made)
+
+
+def _places(connection: sa.Connection, account: bytes) -> dict[int, tuple[int, int]]:
+    """Of each queued withdrawal of ``account``: its place from 1, and the µtok before it."""
+    rest = table.c.amount - table.c.released
+    in_order = table.c.number
+    ranked = (
+        sa.select(
+            table.c.number,
+            table.c.account,
+            sa.func.row_number().over(order_by=in_order).label("place"),
+            (sa.func.sum(rest).over(order_by=in_order) - rest).label("before"),
+        )
+        .where(table.c.state == _QUEUED)
+        .subquery()
+    )
+    rows = connection.execute(sa.select(ranked).where(ranked.c.account == account))
+    return {row.number: (row.place, row.before) for row in rows}

@@ -1,0 +1,158 @@
+"""Withdrawals: what leaves the balance, who comes first, what waits, and what is never paid twice."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import sqlalchemy as sa
+
+from speedpay.errors import BalanceTooSmall, KeyReused, NotAllowed
+from speedpay.ledger import schema, withdrawals
+from speedpay.ledger_api import chain
+from speedpay.ledger_api.chain import Withdraw, Withdrawal, WithdrawalState
+from speedpay.units import Amount
+from tests.unit.ledger.desk import Desk, Person, fresh
+
+LIMIT = Amount(1_000)
+
+
+def payee(desk: Desk, tokens: int = 10_000) -> Person:
+    """Somebody with tokens and a payout address."""
+    made = desk.person(tokens)
+    with desk.service.database.write() as connection:
+        connection.execute(
+            schema.payouts.insert().values(
+                account=made.account, payout=b"\x22" * 20, salt_key=b"\x33" * 32,
+                public_key=b"\x02" * 33, signature=b"\x44" * 64, named_at=0,
+            )
+        )  # fmt: skip
+    return made
+
+
+def ask(desk: Desk, who: Person, utok: int, key: bytes | None = None) -> int:
+    order = Withdraw(Amount(utok))
+    return desk.ask(chain.withdraw(who.key, who.account, order, key or fresh())).number
+
+
+def release(desk: Desk, epoch: int, limit: Amount = LIMIT) -> int:
+    with desk.service.database.write() as connection:
+        return withdrawals.release(connection, epoch, limit).utok
+
+
+def listed(desk: Desk, who: Person) -> dict[int, Withdrawal]:
+    """By number."""
+    found = desk.ask(chain.withdrawals(who.key, who.account))
+    return {one.number: one for one in found.withdrawals}
+
+
+def test_a_withdrawal_leaves_the_balance_at_once(desk: Desk) -> None:
+    ann = payee(desk)
+    number = ask(desk, ann, 400)
+    assert desk.balance(ann).token == Amount(9_600)
+    assert listed(desk, ann)[number].state is WithdrawalState.QUEUED
+
+
+def test_more_than_the_balance_cannot_be_withdrawn(desk: Desk) -> None:
+    ann = payee(desk, 100)
+    with desk.refused(BalanceTooSmall, "amount"):
+        ask(desk, ann, 101)
+
+
+def test_credit_cannot_be_withdrawn(desk: Desk) -> None:
+    ann = payee(desk, 0)
+    assert desk.credit(ann) > 0
+    with desk.refused(BalanceTooSmall, "amount"):
+        ask(desk, ann, 1)
+
+
+def test_without_a_payout_address_nothing_can_be_withdrawn(desk: Desk) -> None:
+    ann = desk.person(tokens=500)
+    with desk.refused(NotAllowed, "payout"):
+        ask(desk, ann, 1)
+
+
+def test_after_a_freeze_nothing_more_can_be_withdrawn(desk: Desk) -> None:
+    ann = payee(desk)
+    with desk.service.database.write() as connection:
+        connection.execute(
+            schema.chain_watch.insert().values(
+                id=1, next_block=0, solid_time=0, delay_s=60, low_trx=False, frozen_epoch=7,
+                alarms="", seen_at=0,
+            )
+        )  # fmt: skip
+    with desk.refused(NotAllowed, "withdrawals"):
+        ask(desk, ann, 1)
+
+
+@pytest.mark.parametrize("amount", ["0", "-1", "1.5", "9223372036854775808", 5, True, None])
+def test_what_is_no_amount_is_refused_before_anything_moves(desk: Desk, amount: object) -> None:
+    ann = payee(desk)
+    before = desk.everything()
+    body = json.dumps({"amount": amount}).encode()
+    status, said = desk.signed(ann, "POST", "/v1/withdrawals", body)
+    assert (status, said["error"]["field"]) == (422, "amount")
+    assert desk.everything() == before
+
+
+def test_the_same_order_twice_is_one_withdrawal(desk: Desk) -> None:
+    ann, key = payee(desk), fresh()
+    assert ask(desk, ann, 400, key) == ask(desk, ann, 400, key)
+    assert desk.balance(ann).token == Amount(9_600)
+    with desk.refused(KeyReused, "speedpay-key"):
+        ask(desk, ann, 401, key)
+
+
+def test_the_queue_is_released_in_its_order_up_to_the_limit(desk: Desk) -> None:
+    ann, ben = payee(desk), payee(desk)
+    first, second, third = ask(desk, ann, 600), ask(desk, ben, 300), ask(desk, ann, 500)
+    assert release(desk, 1) == 1_000
+    shown = listed(desk, ann) | listed(desk, ben)
+    assert (shown[first].state, shown[first].epoch) == (WithdrawalState.RELEASED, 1)
+    assert (shown[second].state, shown[second].epoch) == (WithdrawalState.RELEASED, 1)
+    assert (shown[third].state, shown[third].released) == (WithdrawalState.QUEUED, Amount(100))
+    assert release(desk, 2) == 400
+    assert listed(desk, ann)[third].state is WithdrawalState.RELEASED
+    assert release(desk, 3) == 0
+
+
+def test_a_small_withdrawal_does_not_overtake_a_large_one(desk: Desk) -> None:
+    ann, ben = payee(desk), payee(desk)
+    ask(desk, ann, 5_000)
+    small = ask(desk, ben, 1)
+    for epoch in range(1, 6):
+        assert listed(desk, ben)[small].state is WithdrawalState.QUEUED
+        assert release(desk, epoch) == 1_000
+    assert release(desk, 6) == 1
+
+
+def test_position_and_time_in_the_queue_are_told(desk: Desk) -> None:
+    ann, ben = payee(desk), payee(desk)
+    limit, now = desk.service.settings.withdrawals_per_epoch.utok, desk.service.now()
+    desk.service.issue(ann.account, Amount(3 * limit), b"whale")
+    ask(desk, ann, 2 * limit)
+    number = ask(desk, ben, 7)
+    mine = listed(desk, ben)[number]
+    assert (mine.position, mine.ahead) == (2, Amount(2 * limit))
+    interval_s = desk.service.settings.epoch_interval_s
+    assert mine.expected == now + 3 * interval_s
+
+
+def test_whoever_is_released_has_a_new_leaf(desk: Desk) -> None:
+    ann, ben = payee(desk), payee(desk)
+    ask(desk, ann, 1_000)
+    ask(desk, ben, 1)
+    with desk.service.database.write() as connection:
+        connection.execute(schema.dirty.delete())
+        withdrawals.release(connection, 1, LIMIT)
+        marked = set(connection.execute(sa.select(schema.dirty.c.account)).scalars())
+    assert marked == {ann.account}
+
+
+def test_another_accounts_withdrawals_are_nobodys_business(desk: Desk) -> None:
+    ann, ben = payee(desk), payee(desk)
+    for of in (chain.withdrawals, chain.deposits):
+        theirs = of(ann.key, ann.account)
+        with desk.refused(NotAllowed, "account"):
+            desk.ask(replace(theirs, key=ben.key, signer=ben.account))
