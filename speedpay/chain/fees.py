@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 #: A slot that was filled when we looked may be empty when the call runs (20,000 energy instead of
 #: 5,000), a holder may be new; a limit costs nothing, only what is used is paid.
 MARGIN_PERCENT = 50
-#: Beside ``raw_data``: one signature of 65 bytes, the lengths, and 64 bytes that java-tron counts for
-#: the result (Constant.MAX_RESULT_SIZE_IN_TX).
-_BYTES_AROUND_RAW = 65 + 8 + 64
+#: Beside ``raw_data``: one signature of 65 bytes, tags and lengths, and 64 bytes that java-tron counts
+#: for the result (Constant.MAX_RESULT_SIZE_IN_TX).
+_BYTES_AROUND_RAW = 65 + 5 + 64
 #: Making an account by sending TRX to it: 1 TRX, and 0.1 TRX in the place of bandwidth.
 NEW_ACCOUNT_SUN = 1_100_000
 _HIGHEST_PRICE_SUN = 100_000  # a thousand times today's; above it the node is not to be believed

@@ -123,9 +123,13 @@ class Node:
         if status != 200:
             raise Malformed(f"has status {status}", field=f"{self.url}/{method}")
         try:
-            return json.loads(content)
+            said = json.loads(content)
         except (ValueError, RecursionError) as error:
             raise Malformed("is not JSON", field=f"{self.url}/{method}") from error
+        if isinstance(said, dict) and "Error" in said:
+            # An exception inside java-tron, with status 200; mostly "lack of computing resources".
+            raise ChainUnreachable(f"{self.url} could not answer: {_short(said['Error'])}")
+        return said
 
 
 class _Provider(HTTPProvider):  # type: ignore[misc]
@@ -139,5 +143,6 @@ class _Provider(HTTPProvider):  # type: ignore[misc]
         return mapping(self._ask(method, params or {}), method)
 
 
-def _short(error: Exception) -> str:
-    return (str(error) or type(error).__name__)[:200]
+def _short(error: object) -> str:
+    text = (str(error) or type(error).__name__)[:200]
+    return "".join(c if c.isprintable() else "?" for c in text)

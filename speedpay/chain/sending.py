@@ -59,11 +59,10 @@ def known(nodes: Nodes, txid: bytes) -> bool:
 
 
 def _has(node: Node, txid: bytes) -> bool:
-    for method in ("wallet/gettransactionbyid", "wallet/gettransactionfrompending"):
-        answer = answers.mapping(node.ask(method, {"value": txid.hex()}), "transaction")
-        if answer and answers.hex_bytes(answer.get("txID"), "txID", 32) == txid:
-            return True
-    return False
+    answer = answers.mapping(
+        node.ask("wallet/gettransactionbyid", {"value": txid.hex()}), "transaction"
+    )
+    return bool(answer) and answers.hex_bytes(answer.get("txID"), "txID", 32) == txid
 
 
 def _outcome(answer: Any) -> tuple[str, str]:
@@ -71,6 +70,4 @@ def _outcome(answer: Any) -> tuple[str, str]:
     fields = answers.mapping(answer, "answer")
     if fields.get("result") is True and fields.get("code", "SUCCESS") == "SUCCESS":
         return "", ""
-    if "Error" in fields:  # an exception inside java-tron
-        return "OTHER_ERROR", answers.text(fields["Error"], "answer.Error")
     return answers.text(fields.get("code"), "answer.code"), answers.message(fields)
