@@ -130,7 +130,9 @@ def mark_dirty(connection: sa.Connection, accounts: Iterable[bytes]) -> None:
     In the transaction of the change: a leaf that is forgotten is money that the tree does not owe.
     """
     statement = sqlite.insert(dirty).on_conflict_do_nothing()
-    connection.execute(statement, [{"account": account} for account in accounts])
+    rows = [{"account": account} for account in accounts]
+    if rows:
+        connection.execute(statement, rows)
 
 
 def issue(

@@ -1,4 +1,4 @@
-"""The ledger's keys on disk: root, response, and the key of the address-block hash.
+"""The ledger's keys on disk: root, response, and those of the address-block hash and of salts.
 
 Each file is made once, mode 0600, by the one recipe that survives a crash (temporary file, fsync,
 link, fsync of the directory), and never made again over a damaged one: a new root key would be
@@ -25,10 +25,14 @@ _BACKDATED_S = 3600
 
 @dataclass(frozen=True, slots=True, repr=False)
 class LedgerKeys:
+    """``leaves``: of the salts of leaves whose owners share no key; ``journal``: of its entries'."""
+
     network: str
     root: SigningKey
     response: SigningKey
     block_salt: bytes
+    leaves: bytes
+    journal: bytes
 
     @property
     def domain(self) -> Domain:
@@ -48,6 +52,8 @@ def load_or_make(directory: Path, network: str) -> LedgerKeys:
         SigningKey(_secret(directory, "root.key")),
         SigningKey(_secret(directory, "response.key")),
         _secret(directory, "blocks.key"),
+        _secret(directory, "leaves.key"),
+        _secret(directory, "journal.key"),
     )
 
 

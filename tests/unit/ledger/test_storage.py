@@ -135,7 +135,11 @@ def test_keys_are_made_once(tmp_path: Path) -> None:
     second = keys.load_or_make(tmp_path, "devnet")
     assert first.domain == second.domain
     assert first.response.public == second.response.public
-    assert sorted(os.listdir(tmp_path)) == ["blocks.key", "response.key", "root.key"]
+    assert (second.leaves, second.journal) == (first.leaves, first.journal)
+    assert first.leaves != first.journal
+    assert sorted(os.listdir(tmp_path)) == [
+        "blocks.key", "journal.key", "leaves.key", "response.key", "root.key"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("damage", [b"", b"00", b"\xff" * 82])

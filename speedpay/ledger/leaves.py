@@ -1,0 +1,151 @@
+"""The leaves: what each account is owed, brought up to date from the marks that book.py leaves.
+
+A leaf is the account's free tokens, what its own channels still hold, and what it has asked to
+withdraw; credit is in none. Its position never changes, and its version and salt only when its
+content does. As it was before goes to ``former_leaves``, for proofs of older epochs.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from operator import itemgetter
+
+import sqlalchemy as sa
+
+from speedpay.errors import BooksBroken, NotFound
+from speedpay.ledger.keys import LedgerKeys
+from speedpay.ledger.schema import leaves as table
+from speedpay.proof.leaf import NO_PAYOUT, TREASURY, Leaf, own_salt_key, salt_of
+from speedpay.proof.sum_tree import leaf_hash
+from speedpay.units import MAX_UTOK, Amount
+
+#: Every marked account: what it holds now, and its leaf as it is. Text keys of balances are made
+#: here and not in Python: one statement for all of them.
+_MARKED = """
+SELECT d.account, p.payout, p.salt_key, b.balance,
+       (SELECT coalesce(sum(c.escrow - c.paid - c.refunded), 0) FROM channels c
+         WHERE c.payer = d.account AND c.class = 'token' AND c.state <> 'closed'),
+       (SELECT coalesce(sum(w.released), 0) FROM withdrawals w WHERE w.account = d.account),
+       (SELECT coalesce(sum(w.amount - w.released), 0) FROM withdrawals w
+         WHERE w.account = d.account),
+       l.position, l.payout, l.withdrawable, l.balance, l.salt, l.version
+  FROM dirty d
+  LEFT JOIN balances b ON b.class = 'token' AND b.account =
+       CASE WHEN d.account = ? THEN 'fees' ELSE 'user:' || lower(hex(d.account)) END
+  LEFT JOIN payouts p ON p.account = d.account
+  LEFT JOIN leaves l ON l.account = d.account
+ ORDER BY d.account
+"""
+#: Of those: what was ever released for withdrawal, and what is queued and still part of the balance.
+_WITHDRAWALS = """
+SELECT account, sum(released), sum(amount - released) FROM withdrawals
+ WHERE account IN (SELECT account FROM dirty) GROUP BY account
+"""
+_ADD = (
+    "INSERT INTO leaves (account, payout, withdrawable, balance, salt, version, position)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+_CHANGE = (
+    "UPDATE leaves SET payout = ?, withdrawable = ?, balance = ?, salt = ?, version = ?"
+    " WHERE position = ?"
+)
+_KEEP = (
+    "INSERT INTO former_leaves"
+    " (epoch, position, payout, withdrawable, balance, salt, version) VALUES (?, ?, ?, ?, ?, ?, ?)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Vault:
+    """Where leaves count: ``chain_id`` as 32 bytes, the vault's and its token's 20-byte address."""
+
+    chain_id: bytes
+    address: bytes
+    token: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One account's leaf in one epoch, and where it stands in the tree."""
+
+    leaf: Leaf
+    position: int
+    version: int
+
+
+def settle(
+    connection: sa.Connection, keys: LedgerKeys, vault: Vault, epoch: int
+) -> tuple[dict[int, bytes], int]:
+    """Bring the leaves of all marked accounts up to date and take the marks away.
+
+    Returns position → (leaf hash ‖ sum) of those that changed, and how many leaves there are. The
+    treasury always has one. Raises BooksBroken when an account cannot have such a leaf.
+    """
+    count = connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
+    if not count:
+        connection.exec_driver_sql("INSERT OR IGNORE INTO dirty (account) VALUES (?)", (TREASURY,))
+    withdrawals = {row[0]: row[1:] for row in connection.exec_driver_sql(_WITHDRAWALS)}
+    prefix = vault.chain_id + vault.address
+    changes: dict[int, bytes] = {}
+    added: list[tuple[object, ...]] = []
+    changed: list[tuple[object, ...]] = []
+    former: list[tuple[object, ...]] = []
+    marked = connection.exec_driver_sql(_MARKED, (TREASURY,))
+    for account, named, salt_key, free, escrow, withdrawable, queued, position, *old in marked:
+        if free is None:
+            raise BooksBroken("is marked, but has no balance", field=f"account {account.hex()}")
+        payout = named or NO_PAYOUT
+        withdrawable, queued = withdrawals.get(account, (0, 0))
+        balance = free + escrow + queued
+        if position is None:
+            if not (withdrawable or balance or account == TREASURY):
+                continue
+            position, version = count, 1
+            count += 1
+        else:
+            if [payout, withdrawable, balance] == old[:3]:
+                continue
+            version = old[4] + 1
+        if not (0 <= balance <= MAX_UTOK - withdrawable and withdrawable >= (old[1] or 0)):
+            raise BooksBroken("cannot be owed that", field=f"account {account.hex()}")
+        salt = salt_of(salt_key or own_salt_key(keys.leaves, account), version)
+        content = (payout, withdrawable, balance, salt, version, position)
+        if old[4] is None:
+            added.append((account, *content))
+        else:
+            changed.append(content)
+            former.append((epoch, position, *old))
+        # The same bytes as Leaf.to_bytes: ten thousand of them are made while writers wait.
+        amounts = withdrawable.to_bytes(8) + balance.to_bytes(8)
+        hashed = leaf_hash(prefix + account + payout + amounts + salt)
+        changes[position] = hashed + (withdrawable + balance).to_bytes(8)
+    # In the order of the tables, so that each page is found and written once.
+    changed.sort(key=itemgetter(-1))
+    former.sort()
+    for statement, rows in ((_ADD, added), (_CHANGE, changed), (_KEEP, former)):
+        if rows:
+            connection.exec_driver_sql(statement, rows)
+    connection.exec_driver_sql("DELETE FROM dirty")
+    return changes, count
+
+
+def kept(connection: sa.Connection, vault: Vault, account: bytes, epoch: int, last: int) -> Kept:
+    """The leaf of ``account`` as it was in ``epoch``; ``last``: the newest closed epoch.
+
+    Raises NotFound when it had none.
+    """
+    now = connection.execute(sa.select(table).where(table.c.account == account)).first()
+    if now is None:
+        raise NotFound("has no leaf: it has never held tokens", field="account")
+    former = connection.exec_driver_sql(
+        "SELECT * FROM former_leaves WHERE position = ?"
+        " AND epoch IN (SELECT value FROM json_each(?)) ORDER BY epoch LIMIT 1",
+        (now.position, json.dumps(list(range(epoch + 1, last + 1)))),
+    ).first()
+    row = former or now
+    leaf = Leaf(
+        int.from_bytes(vault.chain_id), vault.address, account, row.payout,
+        Amount(row.withdrawable), Amount(row.balance), row.salt,
+    )  # fmt: skip
+    return Kept(leaf, now.position, row.version)

@@ -1,0 +1,269 @@
+"""The sum tree on disk: 16 subtrees to a row, rows only ever added, one root for each epoch.
+
+A row holds the five levels of a complete binary tree over 16 nodes; a row above the lowest level
+also says in which rows its 16 subtrees stand. A change writes new rows from the leaf to the root and
+leaves the old ones to older epochs, so that closing costs O(changed · log n), and every kept epoch
+has its proofs. One row for each binary node would be five times as many rows, and updating them in
+place would touch a page for each: that, and not hashing, is what closing costs.
+
+Bytes of a row: for each level, lowest first, its 16, 8, 4, 2, 1 nodes of 40 bytes as in
+``proof/sum_tree.py``; then, but for the lowest rows, 16 × u64 row numbers, 0 for an empty subtree.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+
+import sqlalchemy as sa
+
+from speedpay.errors import BooksBroken
+from speedpay.ledger.schema import tree_nodes
+from speedpay.proof.sum_tree import EMPTY, NODE_BYTES, Node, depth_of
+from speedpay.units import MAX_UTOK
+
+_BITS = 4
+_WIDTH = 1 << _BITS
+#: Where each level begins in a row, and where the levels end.
+_LEVELS = tuple(NODE_BYTES * (2 * _WIDTH - (2 * _WIDTH >> level)) for level in range(_BITS + 1))
+_TOP = _LEVELS[-1]
+_ROWS = _TOP + NODE_BYTES
+_LEAF_ROW_BYTES = _ROWS
+_ROW_BYTES = _ROWS + 8 * _WIDTH
+_AT_ONCE = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """One epoch's tree. ``row``: that of its root; 0 for the tree without leaves."""
+
+    row: int
+    leaf_count: int
+
+    @property
+    def height(self) -> int:
+        """Rows from a leaf to the root."""
+        return max(1, -(-depth_of(self.leaf_count) // _BITS)) if self.leaf_count else 0
+
+
+NO_TREE = Tree(0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Updated:
+    """``replaced``: rows that no tree from this one on needs."""
+
+    tree: Tree
+    root: Node
+    replaced: list[int]
+
+
+def update(
+    connection: sa.Connection, before: Tree, changes: Mapping[int, bytes], leaf_count: int
+) -> Updated:
+    """Write the tree in which the leaves of ``changes`` (position → 40 bytes) have changed.
+
+    ``changes`` holds every new position from ``before.leaf_count`` up to ``leaf_count``. Raises
+    BooksBroken when a sum exceeds 2^63−1.
+    """
+    after = Tree(before.row, leaf_count)
+    if not changes:
+        return Updated(after, root(connection, after), [])
+    wanted = _wanted(before, after, changes)
+    row_of, bodies = _load(connection, before, after, wanted)
+    number = _last_row(connection)
+    changed: dict[int, bytes] = dict(changes)
+    numbers: dict[int, int] = {}
+    added: list[tuple[int, bytes]] = []
+    body = bytearray()
+    for height in range(after.height):
+        up: dict[int, bytes] = {}
+        made: dict[int, int] = {}
+        by_row: dict[int, list[int]] = {at: [] for at in wanted[height]}
+        for position in changed:
+            by_row[position >> _BITS].append(position)
+        for at in wanted[height]:
+            body = bodies[height].get(at) or bytearray(_ROW_BYTES if height else _LEAF_ROW_BYTES)
+            _change(body, by_row[at], changed, numbers)
+            number += 1
+            made[at] = number
+            up[at] = bytes(body[_TOP : _TOP + NODE_BYTES])
+            added.append((number, bytes(body)))
+        changed, numbers = up, made
+    connection.exec_driver_sql("INSERT INTO tree_nodes (id, body) VALUES (?, ?)", added)
+    replaced = [row for rows in row_of for row in rows.values()]
+    return Updated(Tree(number, leaf_count), _root_in(bytes(body), after), replaced)
+
+
+def root(connection: sa.Connection, tree: Tree) -> Node:
+    if not tree.leaf_count:
+        return EMPTY
+    return _root_in(_bodies(connection, [tree.row])[tree.row], tree)
+
+
+def leaf_and_path(
+    connection: sa.Connection, tree: Tree, position: int
+) -> tuple[Node, tuple[Node, ...]]:
+    """The leaf at ``position`` and its siblings on the way up, lowest first."""
+    rows: list[bytes] = []
+    row = tree.row
+    for height in reversed(range(tree.height)):
+        body = _bodies(connection, [row])[row]
+        rows.insert(0, body)
+        row = _row_below(body, position >> _BITS * height & _WIDTH - 1) if height else 0
+    path = []
+    for level in range(depth_of(tree.leaf_count)):
+        height, inner = divmod(level, _BITS)
+        sibling = (position >> _BITS * height & _WIDTH - 1) >> inner ^ 1
+        path.append(_node(rows[height], inner, sibling))
+    return _node(rows[0], 0, position & _WIDTH - 1), tuple(path)
+
+
+def leaf_nodes(connection: sa.Connection, tree: Tree) -> Iterator[bytes]:
+    """The epoch's file in pieces: (leaf hash ‖ sum) of every leaf, in order of position."""
+    left = tree.leaf_count * NODE_BYTES
+    for body in _rows_below(connection, [tree.row] if tree.leaf_count else [], tree.height - 1):
+        part = body[: min(left, _LEVELS[1])]
+        left -= len(part)
+        yield part
+
+
+def _rows_below(connection: sa.Connection, rows: list[int], height: int) -> Iterator[bytes]:
+    """The lowest rows under ``rows``, which stand at ``height``, from left to right."""
+    for start in range(0, len(rows), _AT_ONCE):
+        part = rows[start : start + _AT_ONCE]
+        bodies = _bodies(connection, part)
+        if not height:
+            yield from (bodies[row] for row in part)
+            continue
+        below = [_row_below(bodies[row], at) for row in part for at in range(_WIDTH)]
+        yield from _rows_below(connection, [row for row in below if row], height - 1)
+
+
+def broken_rows(connection: sa.Connection, tree: Tree) -> Iterator[str]:
+    """Every row of ``tree`` whose hashes or sums do not follow from what is below, for fsck."""
+    waiting: list[tuple[int, int, bytes | None]] = []
+    if tree.leaf_count:
+        waiting.append((tree.row, tree.height - 1, None))
+    while waiting:
+        row, height, expected = waiting.pop()
+        try:
+            body = _bodies(connection, [row])[row]
+        except BooksBroken as error:
+            yield str(error)
+            continue
+        copy = bytearray(body)
+        filled = [at for at in range(_WIDTH) if any(_bytes_of(body, 0, at))]
+        _rehash(copy, filled)
+        if copy != body or (expected is not None and expected != _bytes_of(body, _BITS, 0)):
+            yield f"tree_nodes {row}: was edited: its hashes do not follow from each other"
+        if height:
+            for at in filled:
+                waiting.append((_row_below(body, at), height - 1, _bytes_of(body, 0, at)))
+
+
+def _wanted(before: Tree, after: Tree, changes: Iterable[int]) -> list[list[int]]:
+    """Which rows are written anew, for each height from the leaves up: their places in order."""
+    wanted: list[list[int]] = []
+    places = set(changes)
+    for height in range(after.height):
+        places = {place >> _BITS for place in places}
+        # Under a higher root the old one is a subtree, which has to be linked even when unchanged.
+        if height == before.height - 1 and after.height > before.height:
+            places.add(0)
+        wanted.append(sorted(places))
+    return wanted
+
+
+def _load(
+    connection: sa.Connection, before: Tree, after: Tree, wanted: list[list[int]]
+) -> tuple[list[dict[int, int]], list[dict[int, bytearray]]]:
+    """The rows that stand at the wanted places now, as numbers and as copies to change."""
+    row_of: list[dict[int, int]] = [{} for _ in wanted]
+    bodies: list[dict[int, bytearray]] = [{} for _ in wanted]
+    for height in reversed(range(before.height)):
+        if height == before.height - 1:
+            row_of[height] = {0: before.row}
+        else:
+            above = bodies[height + 1]
+            for place in wanted[height]:
+                body = above.get(place >> _BITS)
+                row = _row_below(body, place & _WIDTH - 1) if body is not None else 0
+                if row:
+                    row_of[height][place] = row
+        found = _bodies(connection, row_of[height].values())
+        bodies[height] = {
+            place: bytearray(found[row]) for place, row in row_of[height].items()
+        }  # fmt: skip
+    return row_of, bodies
+
+
+def _change(
+    body: bytearray, positions: list[int], nodes: Mapping[int, bytes], numbers: Mapping[int, int]
+) -> None:
+    touched = []
+    for position in positions:
+        at = position & _WIDTH - 1
+        body[NODE_BYTES * at : NODE_BYTES * (at + 1)] = nodes[position]
+        if numbers:
+            where = _ROWS + 8 * at
+            body[where : where + 8] = numbers[position].to_bytes(8)
+        touched.append(at)
+    _rehash(body, touched)
+
+
+def _rehash(body: bytearray, touched: Iterable[int]) -> None:
+    """Make the nodes above the ``touched`` ones anew. The same bytes as ``sum_tree.parent``."""
+    for level in range(_BITS):
+        start, above = _LEVELS[level], _LEVELS[level + 1]
+        touched = {at >> 1 for at in touched}
+        for at in touched:
+            where = start + 2 * NODE_BYTES * at
+            pair = body[where : where + 2 * NODE_BYTES]
+            total = int.from_bytes(pair[32:40]) + int.from_bytes(pair[72:80])
+            if total > MAX_UTOK:
+                raise BooksBroken("a sum of the tree exceeds 2^63-1 µtok", field="tree_nodes")
+            where = above + NODE_BYTES * at
+            made = sha256(b"\x01" + pair).digest() + total.to_bytes(8)
+            body[where : where + NODE_BYTES] = made
+
+
+def _bodies(connection: sa.Connection, rows: Iterable[int]) -> dict[int, bytes]:
+    """Raises BooksBroken when one is missing or is no row of a tree."""
+    listed = list(rows)
+    found: dict[int, bytes] = {}
+    for start in range(0, len(listed), _AT_ONCE):
+        part = json.dumps(listed[start : start + _AT_ONCE])
+        result = connection.exec_driver_sql(
+            "SELECT id, body FROM tree_nodes WHERE id IN (SELECT value FROM json_each(?))", (part,)
+        )
+        found.update(tuple(row) for row in result)
+    for row in listed:
+        body = found.get(row)
+        if not isinstance(body, bytes) or len(body) not in (_LEAF_ROW_BYTES, _ROW_BYTES):
+            raise BooksBroken("is missing, or is no row of the tree", field=f"tree_nodes {row}")
+    return found
+
+
+def _last_row(connection: sa.Connection) -> int:
+    return connection.execute(sa.select(sa.func.max(tree_nodes.c.id))).scalar() or 0
+
+
+def _row_below(body: bytes | bytearray, at: int) -> int:
+    return int.from_bytes(body[_ROWS + 8 * at : _ROWS + 8 * at + 8])
+
+
+def _bytes_of(body: bytes, level: int, at: int) -> bytes:
+    where = _LEVELS[level] + NODE_BYTES * at
+    return body[where : where + NODE_BYTES]
+
+
+def _node(body: bytes, level: int, at: int) -> Node:
+    return Node.from_bytes(_bytes_of(body, level, at))
+
+
+def _root_in(body: bytes, tree: Tree) -> Node:
+    """Below the top of the highest row when the tree is not as high as its rows."""
+    return _node(body, depth_of(tree.leaf_count) - _BITS * (tree.height - 1), 0)
