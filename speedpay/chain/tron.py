@@ -291,7 +291,18 @@ class Tron:
                 return succeeded(receipt)
             if time.monotonic() > until:
                 raise ChainUnreachable(f"{signed.txid.hex()} is in no block after {timeout_s:g} s")
-            self._nodes.sleep(self.network.poll_s)
+            self.pause()
+
+    def pause(self) -> None:
+        """As long as it takes until news are likely."""
+        self._nodes.sleep(self.network.poll_s)
+
+    def dev_faucet(self, account: bytes, amount_sun: int) -> None:
+        """TRX out of nothing, on a development chain; every other network refuses."""
+        if self.network.genesis is not None:
+            raise ChainRefused(f"{self.network.name} gives no TRX by itself", field="network")
+        given = {"address": to_base58(account), "amount_sun": amount_sun}
+        self._nodes.one(lambda node: node.ask("dev/faucet", given))
 
 
 def succeeded(receipt: Receipt) -> Receipt:
