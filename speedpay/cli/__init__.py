@@ -66,7 +66,7 @@ COMMANDS: dict[str, _Row] = {
     "history": _Row("money", "history", "List the account's transfers."),
     "wallet": _Row("wallet", "wallet", "Keys and money: new, restore, open, show, ..."),
     "ledger": _Row("ledger", "ledger", "Run a ledger, and check its books."),
-    "chain": _Row("chain", "chain", "Run a development chain."),
+    "chain": _Row("chain", "chain", "Contracts on a test network, and a network for development."),
     "config": _Row("config", "config", "Show the settings and where they come from."),
 }
 
