@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.independent import disagreement
 
 # A slow machine is no bug of the property: pytest-timeout catches what hangs.
 settings.register_profile("speedpay", deadline=None, print_blob=True)
@@ -26,6 +29,18 @@ def _a_user_without_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
             place.mkdir(mode=0o700)
             patch.setenv(f"XDG_{name}_HOME" if name != "RUNTIME" else "XDG_RUNTIME_DIR", str(place))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _a_second_opinion_on_every_ledger(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whatever ledger a test leaves in its folder, ``scripts/verify_independent`` makes its last closed
+    epoch again from the transfers alone: two implementations that share no code must agree."""
+    folder: Path | None = None
+    if "tmp_path" in request.fixturenames:
+        folder = request.getfixturevalue("tmp_path")
+    yield
+    for database in sorted(folder.rglob("ledger.sqlite")) if folder else []:
+        assert disagreement(database) is None, database
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 from functools import cache
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from types import ModuleType
 
+from speedpay.errors import SpeedpayError
 from speedpay.ledger import fsck
 
 SCRIPT = Path(__file__).resolve().parent.parent / "scripts/verify_independent"
@@ -26,11 +28,19 @@ def script() -> ModuleType:
 def disagreement(database: Path) -> str | None:
     """What the verifier has against the ledger, when the ledger's own fsck has nothing against it.
 
-    A test that edits the books makes both of them complain, and that is what it is about.
+    A test that edits the books, or puts something else in their place, makes both of them complain,
+    and that is what it is about.
     """
     verifier = script()
     try:
         verifier.check_database(database)
-    except verifier.Broken as broken:
-        return None if fsck.examine(database).broken else str(broken)
+    except (verifier.Broken, ValueError, LookupError, TypeError, sqlite3.Error) as error:
+        return None if _is_broken(database) else str(error)
     return None
+
+
+def _is_broken(database: Path) -> bool:
+    try:
+        return bool(fsck.examine(database).broken)
+    except SpeedpayError:
+        return True
