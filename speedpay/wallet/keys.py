@@ -26,6 +26,7 @@ import unicodedata
 from bip32 import BIP32
 from mnemonic import Mnemonic
 
+from speedpay.chain.keys import ChainKey
 from speedpay.errors import InvalidSetting, Malformed
 from speedpay.signing import HASH_BYTES, SigningKey
 
@@ -68,10 +69,14 @@ def seed_from_words(text: str) -> bytes:
 class Keys:
     """All keys of one user. It never shows a secret: not in repr, not in an exception."""
 
-    __slots__ = ("_pseudonyms", "identity", "payout")
+    __slots__ = ("_pseudonyms", "chain", "identity", "payout")
 
-    def __init__(self, payout: SigningKey, identity: SigningKey, pseudonyms: bytes) -> None:
+    def __init__(
+        self, payout: SigningKey, chain: ChainKey, identity: SigningKey, pseudonyms: bytes
+    ) -> None:
+        # One secret: ``payout`` signs statements of ours, each under its kind, ``chain`` transactions.
         self.payout = payout
+        self.chain = chain
         self.identity = identity
         self._pseudonyms = pseudonyms
 
@@ -80,8 +85,10 @@ class Keys:
         if len(seed) != SEED_BYTES:
             raise Malformed(f"must be {SEED_BYTES} bytes", field="seed")
         root = BIP32.from_seed(seed)
+        payout = root.get_privkey_from_path(_PAYOUT)
         return cls(
-            SigningKey(root.get_privkey_from_path(_PAYOUT)),
+            SigningKey(payout),
+            ChainKey(payout),
             SigningKey(root.get_privkey_from_path(_IDENTITY)),
             root.get_privkey_from_path(_PSEUDONYMS),
         )

@@ -19,6 +19,7 @@ from typing import Protocol
 from speedpay.chain.answers import Receipt
 from speedpay.chain.keys import ChainKey
 from speedpay.chain.transaction import Signed, Unsigned
+from speedpay.chain.tron import succeeded
 from speedpay.errors import ChainRefused, Malformed, NotFound, SpeedpayError
 from speedpay.ledger_api import strict
 from speedpay.ledger_api.shapes import MAX_TIME, Json
@@ -29,14 +30,14 @@ from speedpay.wallet import files
 _MAX_FILE_BYTES = 64 * 1024
 _MAX_STEPS = 4
 #: Sent again while no node shows it in a block: a node may have lost it from its memory.
-_RESEND_S = 10.0
+RESEND_S = 10.0
 
 
 class Chain(Protocol):
     """The part of ``chain.Tron`` that sends."""
 
     def broadcast(self, signed: Signed) -> None: ...
-    def receipt(self, txid: bytes, solid: bool = False) -> Receipt | None: ...
+    def receipt(self, txid: bytes, *, solid: bool = False) -> Receipt | None: ...
     def known(self, txid: bytes) -> bool: ...
     def expired(self, signed: Signed) -> bool: ...
 
@@ -89,6 +90,7 @@ class Outbox:
         key: ChainKey,
         *,
         poll_s: float = 1.0,
+        resend_s: float = RESEND_S,
         report: Report = _unheard,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
@@ -96,7 +98,7 @@ class Outbox:
         self._path = folder / f"{name}.job"
         self.lock = folder / f"{name}.job.lock"
         self._chain, self._key = chain, key
-        self._poll_s, self._report = poll_s, report
+        self._poll_s, self._resend_s, self._report = poll_s, resend_s, report
         self._clock, self._sleep = clock, sleep
 
     def job(self) -> Job | None:
@@ -141,7 +143,7 @@ class Outbox:
                 never_sent = True
             receipt = self._result(signed, step, job, solid, never_sent)
             if receipt is not None:
-                return job, _succeeded(receipt)
+                return job, succeeded(receipt)
             signed = None  # it can never be mined any more
 
     def _result(
@@ -163,7 +165,7 @@ class Outbox:
                 if self._chain.expired(signed) and not self._chain.known(signed.txid):
                     return None
                 self._send(signed, step, job, never_sent)
-                never_sent, resend_at = False, time.monotonic() + _RESEND_S
+                never_sent, resend_at = False, time.monotonic() + self._resend_s
             self._sleep(self._poll_s)
 
     def _send(self, signed: Signed, step: str, job: Job, never_sent: bool) -> None:
@@ -179,15 +181,6 @@ class Outbox:
 
     def _store(self, job: Job) -> None:
         files.write(self._path, json.dumps(job.to_json()).encode())
-
-
-def _succeeded(receipt: Receipt) -> Receipt:
-    if not receipt.ok:
-        raise ChainRefused(
-            f"the transaction {receipt.txid.hex()} was executed and failed: {receipt.result}",
-            field="transaction",
-        )
-    return receipt
 
 
 def _texts(value: object, name: str) -> dict[str, str]:

@@ -65,9 +65,11 @@ def test_the_seed_of_twelve_words_is_the_one_other_wallets_compute() -> None:
 
 
 def test_the_payout_address_is_the_one_other_tron_wallets_show() -> None:
-    payout = Keys.from_seed(ABANDON_SEED).payout.public
-    uncompressed = PublicKey(_uncompressed(payout))
+    keys = Keys.from_seed(ABANDON_SEED)
+    uncompressed = PublicKey(_uncompressed(keys.payout.public))
     assert uncompressed.to_base58check_address() == "TUEZSdKsoDHQMeZwihtdoBiN46zxhGWYdH"
+    assert keys.chain.base58 == "TUEZSdKsoDHQMeZwihtdoBiN46zxhGWYdH"
+    assert keys.chain.public == keys.payout.public
 
 
 def _uncompressed(compressed: bytes) -> bytes:
@@ -185,6 +187,6 @@ def test_a_peer_tag_above_255_bytes_is_refused() -> None:
 def test_keys_show_no_secret() -> None:
     keys = Keys.from_seed(ABANDON_SEED)
     root = BIP32.from_seed(ABANDON_SEED)
-    shown = repr(keys) + repr(keys.identity) + repr(keys.payout)
+    shown = repr(keys) + repr(keys.identity) + repr(keys.payout) + repr(keys.chain)
     for path in ("m/44'/195'/0'/0/0", "m/44'/195'/1'", "m/44'/195'/2'"):
         assert root.get_privkey_from_path(path).hex() not in shown
