@@ -18,7 +18,7 @@ from speedpay.ledger.service import Settings
 from speedpay.ledger_api.chain import Withdraw
 from speedpay.units import Amount, Share
 from tests.independent import disagreement, script
-from tests.unit.ledger.desk import TOKEN, Desk, Person, fresh
+from tests.unit.ledger.desk import TOKEN, WELCOME, Desk, Person, fresh
 
 PAYOUT = b"\x22" * 20
 verifier = script()
@@ -154,5 +154,5 @@ def test_credit_is_in_the_head_and_owed_by_nobody(books: Books) -> None:
     with closing(sqlite3.connect(books.database)) as base:
         body = base.execute(f"SELECT body FROM epochs WHERE number = {_LAST}").fetchone()[0]
     fields, _ = verifier.head_of(body, "devnet", bytes(32))
-    assert fields["credit"] == 3 * 10_000_000
+    assert fields["credit"] == 4 * WELCOME
     assert fields["liabilities"] == 10_077
