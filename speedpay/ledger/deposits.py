@@ -1,15 +1,12 @@
 """Deposits that the vault has received, credited once each; and what the vault has paid out.
 
-``record`` takes what a range of solid blocks holds and moves the cursor past them in the transaction
-that credits, so that a crash repeats the whole range or nothing. Who reads the chain is
-``chain_side/watch.py``; nothing here asks a node. Deposits are numbered by the vault itself: a gap
-means that a node has kept something back, and then nothing after it is credited.
+``chain_side/watch.py`` reads solid blocks and calls ``record``; nothing here asks a node. Deposits are
+numbered by the vault itself: a gap means that a node has kept something back, and then nothing after
+it is credited.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -22,17 +19,7 @@ from speedpay.ledger_api.chain import MAX_SHOWN, Deposits, DepositView
 from speedpay.units import Amount
 
 if TYPE_CHECKING:
-    from speedpay.chain.vault import Claim, Deposit
-
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """Everything that concerns us in the solid blocks ``first`` to ``last``, both included."""
-
-    first: int
-    last: int
-    deposits: Sequence[Deposit]
-    claims: Sequence[Claim]
+    from speedpay.chain.vault import Claim, Deposit, Events
 
 
 def covered(connection: sa.Connection) -> int:
@@ -41,24 +28,17 @@ def covered(connection: sa.Connection) -> int:
     return found or 0
 
 
-def record(connection: sa.Connection, seen: Range, now: int) -> list[Deposit]:
-    """Credit what is new, and move the cursor from ``seen.first`` past ``seen.last``.
+def record(connection: sa.Connection, seen: Events, now: int) -> list[Deposit]:
+    """Credit what is new of ``seen``, note what the vault has paid. Returns what was credited.
 
-    Returns what was credited; nothing when another process has recorded this range meanwhile.
-    Raises ChainUnreachable when a deposit is missing, BooksBroken when the chain now tells another
-    story about one that was credited.
+    The caller moves the cursor past ``seen`` in the same transaction. Raises ChainUnreachable when a
+    deposit is missing, BooksBroken when the chain now tells another story about a credited one.
     """
-    moved = connection.execute(
-        chain_watch.update()
-        .where(chain_watch.c.next_block == seen.first)
-        .values(next_block=seen.last + 1)
-    )
-    if moved.rowcount != 1:
-        return []
-    credited = []
-    for one in sorted(seen.deposits, key=lambda deposit: deposit.seq):
-        if _credit(connection, one, now):
-            credited.append(one)
+    credited = [
+        one
+        for one in sorted(seen.deposits, key=lambda deposit: deposit.seq)
+        if _credit(connection, one, now)
+    ]
     for claim in seen.claims:
         _record_claim(connection, claim)
     return credited

@@ -13,7 +13,7 @@ from operator import itemgetter
 
 import sqlalchemy as sa
 
-from speedpay.errors import BooksBroken, NotFound
+from speedpay.errors import BooksBroken
 from speedpay.ledger.keys import LedgerKeys
 from speedpay.ledger.schema import leaves as table
 from speedpay.proof.leaf import NO_PAYOUT, TREASURY, Leaf, own_salt_key, salt_of
@@ -26,9 +26,6 @@ _MARKED = """
 SELECT d.account, p.payout, p.salt_key, b.balance,
        (SELECT coalesce(sum(c.escrow - c.paid - c.refunded), 0) FROM channels c
          WHERE c.payer = d.account AND c.class = 'token' AND c.state <> 'closed'),
-       (SELECT coalesce(sum(w.released), 0) FROM withdrawals w WHERE w.account = d.account),
-       (SELECT coalesce(sum(w.amount - w.released), 0) FROM withdrawals w
-         WHERE w.account = d.account),
        l.position, l.payout, l.withdrawable, l.balance, l.salt, l.version
   FROM dirty d
   LEFT JOIN balances b ON b.class = 'token' AND b.account =
@@ -71,7 +68,6 @@ class Kept:
 
     leaf: Leaf
     position: int
-    version: int
 
 
 def settle(
@@ -92,7 +88,7 @@ def settle(
     changed: list[tuple[object, ...]] = []
     former: list[tuple[object, ...]] = []
     marked = connection.exec_driver_sql(_MARKED, (TREASURY,))
-    for account, named, salt_key, free, escrow, withdrawable, queued, position, *old in marked:
+    for account, named, salt_key, free, escrow, position, *old in marked:
         if free is None:
             raise BooksBroken("is marked, but has no balance", field=f"account {account.hex()}")
         payout = named or NO_PAYOUT
@@ -130,14 +126,16 @@ def settle(
     return changes, count
 
 
-def kept(connection: sa.Connection, vault: Vault, account: bytes, epoch: int, last: int) -> Kept:
+def kept(
+    connection: sa.Connection, vault: Vault, account: bytes, epoch: int, last: int
+) -> Kept | None:
     """The leaf of ``account`` as it was in ``epoch``; ``last``: the newest closed epoch.
 
-    Raises NotFound when it had none.
+    None when it has none. A position beyond that epoch's leaves: it has one only since.
     """
     now = connection.execute(sa.select(table).where(table.c.account == account)).first()
     if now is None:
-        raise NotFound("has no leaf: it has never held tokens", field="account")
+        return None
     former = connection.exec_driver_sql(
         "SELECT * FROM former_leaves WHERE position = ?"
         " AND epoch IN (SELECT value FROM json_each(?)) ORDER BY epoch LIMIT 1",
@@ -148,4 +146,4 @@ def kept(connection: sa.Connection, vault: Vault, account: bytes, epoch: int, la
         int.from_bytes(vault.chain_id), vault.address, account, row.payout,
         Amount(row.withdrawable), Amount(row.balance), row.salt,
     )  # fmt: skip
-    return Kept(leaf, now.position, row.version)
+    return Kept(leaf, now.position)

@@ -397,13 +397,13 @@ anchors = Table(
     Column("time", BigInteger, nullable=False),
 )
 
-#: One row: how far the chain has been read, and what the worker last saw of it, for every process
-#: of this ledger to tell. ``alarms``: sentences, one a line.
+#: One row: how far the chain has been read (null before the vault was first reached), and what the
+#: worker last saw of it, for every process of this ledger to tell. ``alarms``: sentences, one a line.
 chain_watch = Table(
     "chain_watch",
     metadata,
     Column("id", BigInteger, primary_key=True, autoincrement=False),
-    Column("next_block", BigInteger, nullable=False),
+    Column("next_block", BigInteger),
     Column("solid_time", BigInteger, nullable=False),
     Column("delay_s", BigInteger, nullable=False),
     Column("low_trx", Boolean, nullable=False),

@@ -56,7 +56,7 @@ def upgrade() -> None:
     op.create_table(
         "chain_watch",
         sa.Column("id", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("next_block", sa.BigInteger(), nullable=False),
+        sa.Column("next_block", sa.BigInteger(), nullable=True),
         sa.Column("solid_time", sa.BigInteger(), nullable=False),
         sa.Column("delay_s", sa.BigInteger(), nullable=False),
         sa.Column("low_trx", sa.Boolean(), nullable=False),

@@ -1,0 +1,208 @@
+"""The ledger's thread for the chain: close an epoch, publish it, anchor it, read what has happened.
+
+One *round* does each part that is due and never waits for one of them: what fails is an alarm, is
+logged once, and is tried again in a later round, at most a minute later. Only a database that has
+stopped ends the thread. Several processes of one ledger may each run one: every step is guarded in
+the database.
+
+An epoch is closed only when the one before stands on chain and the chain was read up to there. The
+vault wants every deposit covered that was old at the previous anchor; so a closed epoch, of which
+there is one content for ever, can always still be anchored, however long the outage.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from speedpay.chain.keys import ChainKey
+from speedpay.chain.vault import Vault
+from speedpay.errors import BooksBroken, LedgerFailed, SpeedpayError
+from speedpay.ledger import epochs
+from speedpay.ledger.anchoring import Anchoring
+from speedpay.ledger.chain_side import health, watch
+from speedpay.ledger.keeper import Keeper
+from speedpay.ledger.leaves import Vault as Bound
+from speedpay.ledger.service import Service
+from speedpay.ledger_api.epochs import EpochState
+
+_log = logging.getLogger("speedpay.ledger.chain")
+
+LONGEST_PAUSE_S = 60.0
+#: Steps of one epoch in one round: sign, send, see. More would be a circle.
+_STEPS = 4
+#: What one anchor burns, as measured: 25,000 energy at 100 sun and 0.5 kB at 1,000 sun.
+ANCHOR_SUN = 3_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ChainSettings:
+    """``poll_s`` between rounds while all is well. ``from_block``: where the vault was deployed, for a
+    vault that has a history already. ``low_anchors``: alarm below the cost of so many anchors."""
+
+    poll_s: float = 3.0
+    from_block: int | None = None
+    low_anchors: int = 48
+
+
+class ChainWorker:
+    """``published`` is told the number of each epoch whose file has come to the disk, in the worker's
+    own thread."""
+
+    def __init__(
+        self,
+        service: Service,
+        vault: Vault,
+        key: ChainKey,
+        settings: ChainSettings,
+        published: Callable[[int], None] = lambda epoch: None,
+    ) -> None:
+        self._service = service
+        self._vault = vault
+        self._key = key
+        self._settings = settings
+        self._published = published
+        self._anchoring = Anchoring(service.database, vault, key)
+        self._keeper = Keeper(
+            service.database.path.parent,
+            service.database,
+            service.keys,
+            service.now,
+            service.settings.withdrawals_per_epoch,
+        )
+        self._alarms = health.Alarms()
+        self._bound = False
+        self._stop = threading.Event()
+
+    def round(self) -> bool:
+        """Everything that is due now. False when some part failed. Raises LedgerFailed."""
+        found: dict[str, str] = {}
+        if not self._bound:
+            watch.make_row(self._service.database, self._service.now())
+        if self._part("chain", found, self._bind):
+            self._part("deposits", found, self._watch)
+            self._part("epochs", found, self._close)
+            self._part("anchor", found, self._anchor)
+            self._part("health", found, lambda: self._count_trx(found))
+        self._examine(found)
+        sentences = self._alarms.keep(found)
+        with self._service.database.write() as connection:
+            watch.keep_alarms(connection, sentences, self._service.now())
+        return not found
+
+    # ---- the parts of a round ----
+
+    def _bind(self) -> None:
+        """Once: is it the right chain, and has it not seen more of this ledger than this database?"""
+        if self._bound:
+            return
+        tron, terms = self._vault.tron, self._vault.terms()
+        tron.check_network()
+        chain_id = tron.chain_id.to_bytes(32)
+        self._keeper.bind(Bound(chain_id, self._vault.address, terms.token))
+        database = self._service.database
+        watch.begin(database, self._vault, self._settings.from_block)
+        anchored = self._vault.state().last_epoch
+        with database.read() as connection:
+            last = epochs.latest(connection)
+        if anchored > (last.number if last else 0):
+            raise BooksBroken(
+                f"the chain holds epoch {anchored}, which this database does not know",
+                field="epochs", hint="is it an old backup?",
+            )  # fmt: skip
+        self._bound = True
+
+    def _watch(self) -> None:
+        watch.catch_up(self._service.database, self._vault, self._service.now())
+
+    def _close(self) -> None:
+        keeper, now = self._keeper, self._service.now()
+        with self._service.database.read() as connection:
+            last, frozen = epochs.latest(connection), watch.frozen_epoch(connection)
+        for epoch in keeper.resume():
+            self._published(epoch.number)
+        if frozen is not None or not self._due(last, now):
+            return
+        epoch = keeper.publish(keeper.close(last.number + 1 if last else 1).number)
+        _log.info("closed epoch %d", epoch.number)
+        self._published(epoch.number)
+        keeper.prune()
+
+    def _due(self, last: epochs.Epoch | None, now: int) -> bool:
+        if last is None:
+            return True
+        interval_s = self._service.settings.epoch_interval_s
+        return last.state is EpochState.SOLID and now >= last.head.closed_at + interval_s
+
+    def _anchor(self) -> None:
+        for _ in range(_STEPS):
+            if not self._anchoring.step(self._service.now()):
+                return
+
+    def _count_trx(self, found: dict[str, str]) -> None:
+        held = self._vault.tron.trx_balance(self._key.address)
+        low = held < self._settings.low_anchors * ANCHOR_SUN
+        if low:
+            found["trx"] = (
+                f"the anchor key {self._key.base58} holds TRX for about {held // ANCHOR_SUN} anchors"
+            )
+        with self._service.database.write() as connection:
+            watch.keep_low_trx(connection, low)
+
+    def _examine(self, found: dict[str, str]) -> None:
+        """What is wrong although nothing has failed just now; asks no node."""
+        interval_s, now = self._service.settings.epoch_interval_s, self._service.now()
+        with self._service.database.read() as connection:
+            frozen = watch.frozen_epoch(connection)
+            late = health.late(connection, interval_s, now)
+        if frozen is not None:
+            found["frozen"] = f"the vault is frozen for good, at epoch {frozen}"
+        elif late:
+            found["late"] = late
+
+    def _part(self, name: str, found: dict[str, str], work: Callable[[], None]) -> bool:
+        try:
+            work()
+            return True
+        except BooksBroken as error:
+            self._service.database.stop(str(error))
+            _log.critical("%s", error)
+            raise LedgerFailed(f"has stopped: {error}", hint=error.hint) from error
+        except LedgerFailed:
+            if self._service.database.stopped:
+                raise
+            found[name] = "the ledger's own database is busy or full"
+        except SpeedpayError as error:
+            found[name] = str(error)
+        return False
+
+    def run(self) -> None:
+        """Rounds until ``stop``, or until the ledger has stopped writing."""
+        pause_s = self._settings.poll_s
+        while not self._stop.is_set() and not self._service.database.stopped:
+            try:
+                well = self.round()
+            except LedgerFailed as error:
+                _log.critical("%s", error)
+                return
+            except Exception:  # our own mistake: seen in the log, and the ledger goes on serving
+                _log.exception("a round on the chain failed")
+                well = False
+            pause_s = self._settings.poll_s if well else min(2 * pause_s, LONGEST_PAUSE_S)
+            self._stop.wait(pause_s)
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        thread = threading.Thread(target=self.run, name="ledger's chain", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self.stop()
+            thread.join(10)
