@@ -150,6 +150,21 @@ def test_an_edit_is_seen(books: Books, statement: str, words: str) -> None:
         verifier.check_database(books.edited(statement))
 
 
+def test_the_same_account_twice_in_a_tree_is_seen(books: Books) -> None:
+    copy = books.edited("UPDATE leaves SET version = version")
+    with closing(
+        sqlite3.connect(copy)
+    ) as base:  # the ledger's own table has a constraint against it
+        base.executescript(
+            "CREATE TABLE twice AS SELECT * FROM leaves; DROP TABLE leaves;"
+            "ALTER TABLE twice RENAME TO leaves;"
+            "INSERT INTO leaves SELECT max(position) + 1, account, payout, withdrawable, balance,"
+            " salt, version FROM leaves WHERE balance > 0;"
+        )
+    with pytest.raises(verifier.Broken, match="is not the 0 µtok of its transfers"):
+        verifier.check_database(copy)
+
+
 def test_credit_is_in_the_head_and_owed_by_nobody(books: Books) -> None:
     with closing(sqlite3.connect(books.database)) as base:
         body = base.execute(f"SELECT body FROM epochs WHERE number = {_LAST}").fetchone()[0]
