@@ -107,8 +107,8 @@ class Vault:
             chain_hash=self._now("chainHash", "bytes32"),
         )
 
-    def anchor_of(self, epoch: int, txid: bytes | None = None) -> Anchored:
-        """What the vault holds for ``epoch``, by two nodes.
+    def anchor_of(self, epoch: int, txid: bytes | None = None, *, solid: bool = False) -> Anchored:
+        """What the vault holds for ``epoch``, by two nodes; with ``solid`` in final blocks only.
 
         From the event of transaction ``txid`` when it is given, which holds the file's infohash too and
         works for every epoch; else from the contract's ring, which has the last 8. Raises NotFound when
@@ -123,16 +123,18 @@ class Vault:
                 raise NotFound(f"{txid.hex()} does not anchor epoch {epoch}", field="anchor")
             return found[0]
         try:
-            return self._ring(epoch, agreed=True)
+            return self._ring(epoch, agreed=True, solid=solid)
         except ChainRefused as error:
             if error.field == "UnknownEpoch":
                 raise NotFound(f"the vault does not hold epoch {epoch}", field="anchor") from error
             raise
 
     def last_anchor(self) -> Anchored | None:
-        """None before the first. By two nodes."""
-        last = self._view("lastEpoch", "uint64")
-        return self._ring(last, agreed=True) if last else None
+        """None before the first. In final blocks, by two nodes: a proof is held against it."""
+        (last,) = self.tron.view(
+            self.address, "lastEpoch()", [], ["uint64"], agreed=True, solid=True
+        )
+        return self._ring(last, agreed=True, solid=True) if last else None
 
     def paid_to(self, account: bytes) -> Amount:
         """All that claims have paid for this account."""
@@ -163,10 +165,10 @@ class Vault:
     def claims_in(self, receipt: Receipt) -> list[Claim]:
         return read(receipt.events(self.address)).claims
 
-    def _ring(self, epoch: int, *, agreed: bool = False) -> Anchored:
+    def _ring(self, epoch: int, *, agreed: bool = False, solid: bool = False) -> Anchored:
         signature = "anchorOf(uint64)"
         root, head, liabilities, journal_size, deposit_seq, time = self.tron.view(
-            self.address, signature, [epoch], _ANCHOR_OF, agreed=agreed
+            self.address, signature, [epoch], _ANCHOR_OF, agreed=agreed, solid=solid
         )
         return Anchored(
             epoch, root, head, Amount(liabilities), journal_size, deposit_seq, time=time
