@@ -80,7 +80,7 @@ class Nodes:
 
     def one(self, asked: Callable[[Node], T]) -> T:
         """The first node's answer, or the next one's when it has none."""
-        return self._answers(asked, 1)[0][1]
+        return self._answers(asked, 1)[0][0][1]
 
     def two(self, asked: Callable[[Node], T]) -> list[tuple[Node, T]]:
         """The answers of two nodes, of one where one is configured.
@@ -88,9 +88,11 @@ class Nodes:
         Raises ChainUnreachable when two are configured and only one answers.
         """
         wanted = min(2, len(self._nodes))
-        found = self._answers(asked, wanted)
+        found, failures = self._answers(asked, wanted)
         if len(found) < wanted:
-            raise ChainUnreachable(f"only {found[0][0].url} answers, and two nodes must agree")
+            raise ChainUnreachable(
+                f"only {found[0][0].url} answers, and two nodes must agree: {failures}"
+            )
         return found
 
     def agreed(self, asked: Callable[[Node], T], what: str) -> T:
@@ -112,10 +114,8 @@ class Nodes:
 
     def first_known(self, asked: Callable[[Node], T | None]) -> T | None:
         """From the first node that knows it; None when those that answer do not."""
-        for _, answer in self._answers(asked, len(self._nodes), enough=lambda a: a is not None):
-            if answer is not None:
-                return answer
-        return None
+        found, _ = self._answers(asked, len(self._nodes), enough=lambda a: a is not None)
+        return found[-1][1]
 
     def known_to_any(self, asked: Callable[[Node], bool]) -> bool:
         """True as soon as one node says so; False only when two (or all there are) deny it."""
@@ -143,7 +143,8 @@ class Nodes:
         Raises ChainUnreachable when a node is late, or when their chains differ.
         """
         found = self.two(self._solid_of)
-        (late, older), (ahead, newer) = min(found, key=_number), max(found, key=_number)
+        by_number = sorted(found, key=lambda answer: answer[1].number)
+        (late, older), (ahead, newer) = by_number[0], by_number[-1]
         if newer.time_s - older.time_s > MAX_APART_S:
             minutes = (newer.time_s - older.time_s) // 60
             raise ChainUnreachable(f"{late.url} is {minutes} minutes behind {ahead.url}")
@@ -173,9 +174,10 @@ class Nodes:
     def _answers(
         self, asked: Callable[[Node], T], wanted: int,
         enough: Callable[[T], bool] = lambda _: False,
-    ) -> list[tuple[Node, T]]:  # fmt: skip
-        """Up to ``wanted`` answers, at least one, or until one is ``enough``. WrongNetwork and
-        refusals pass through."""
+    ) -> tuple[list[tuple[Node, T]], str]:  # fmt: skip
+        """Up to ``wanted`` answers, at least one, until one is ``enough``; and why others failed.
+
+        WrongNetwork and refusals pass through."""
         found: list[tuple[Node, T]] = []
         failures: list[ChainUnreachable | Malformed] = []
         for node in self._nodes:
@@ -190,11 +192,12 @@ class Nodes:
                 failures.append(error)
             if len(found) == wanted:
                 break
+        reasons = "; ".join(str(error) for error in failures)
         if found:
-            return found
-        if len(failures) == 1:
-            raise failures[0]
-        raise ChainUnreachable("; ".join(str(error) for error in failures))
+            return found, reasons
+        if len({(type(error), str(error)) for error in failures}) == 1:
+            raise failures[0]  # one node, or something wrong with what was asked
+        raise ChainUnreachable(reasons)
 
     def _check(self, node: Node) -> None:
         """Before a node is asked anything else: is it on our chain?"""
@@ -207,7 +210,3 @@ class Nodes:
         if genesis != self._genesis:
             raise WrongNetwork(f"{node.url} is on another chain than the others", field="node")
         node.genesis = genesis
-
-
-def _number(found: tuple[Node, Block]) -> int:
-    return found[1].number
