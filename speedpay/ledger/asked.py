@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from urllib.parse import parse_qsl
 
+import sqlalchemy as sa
+
+from speedpay.errors import Malformed, NotAllowed, SpeedpayError
+from speedpay.ledger import idempotency
 from speedpay.ledger.idempotency import Once
 from speedpay.ledger.service import Service
 from speedpay.ledger_api import strict
+from speedpay.ledger_api.shapes import Json
 from speedpay.ledger_api.signed import (
     ACCOUNT_HEADER,
     IDEMPOTENCY_KEY_BYTES,
@@ -67,3 +74,29 @@ class Asked:
 
     def part(self) -> bytes:
         return bytes.fromhex(self.parts[0])
+
+    def own_account(self) -> bytes:
+        """The account that the path names, which must be the one that signed."""
+        account = self.owner()
+        if account != self.part():
+            raise NotAllowed("is another account's", field="account")
+        return account
+
+    def decide(self, account: bytes, work: Callable[[sa.Connection, int], Json]) -> bytes:
+        """Decide on an order of ``account`` under its key; ``work(connection, now)`` does it."""
+        request, now = self.once(account), self.service.now()
+        with self.service.database.write() as connection:
+            decided = idempotency.once(connection, request, now, lambda: work(connection, now))
+        if isinstance(decided, SpeedpayError):  # raised only now, as it is committed
+            raise decided
+        return decided
+
+    def numbers(self, **largest: int) -> dict[str, int]:
+        """The query, which knows only these parameters: whole numbers, 1 to what is given."""
+        given = dict(parse_qsl(self.query, keep_blank_values=True))
+        if given.keys() - largest.keys():
+            raise Malformed(f"knows only {' and '.join(largest)}", field="query")
+        for name, text in given.items():
+            if not re.fullmatch(r"[1-9][0-9]{0,18}", text) or int(text) > largest[name]:
+                raise Malformed(f"must be a whole number, 1 to {largest[name]}", field=name)
+        return {name: int(text) for name, text in given.items()}

@@ -82,6 +82,23 @@ def load(connection: sa.Connection, number: int) -> Epoch:
     return _epoch(row)
 
 
+def latest_published(connection: sa.Connection) -> Epoch:
+    """What others may be told of. Raises NotFound."""
+    query = sa.select(table).where(table.c.state != EpochState.CLOSED.value)
+    row = connection.execute(query.order_by(table.c.number.desc()).limit(1)).first()
+    if row is None:
+        raise NotFound("no epoch is published yet", field="epoch")
+    return _epoch(row)
+
+
+def load_published(connection: sa.Connection, number: int) -> Epoch:
+    """Raises NotFound, also for one that is only closed."""
+    found = load(connection, number)
+    if found.state is EpochState.CLOSED:
+        raise NotFound(f"epoch {number} is not published yet", field="epoch")
+    return found
+
+
 def waiting(connection: sa.Connection) -> list[int]:
     """Epochs that are closed and not published, the oldest first."""
     closed = table.c.state == EpochState.CLOSED.value

@@ -57,10 +57,10 @@ def nodes(connection: sa.Connection) -> Lookup:
     return node
 
 
-def entry(connection: sa.Connection, sequence: int) -> bytes | None:
-    """The bytes of one transfer as they are committed to; None when there is no such transfer."""
-    row = connection.exec_driver_sql(f"{_ROWS} WHERE sequence = ?", (sequence,)).first()
-    return journal.entry(*row) if row else None
+def entry(connection: sa.Connection, sequence: int) -> bytes:
+    """The bytes of one transfer as they are committed to; the transfer is there."""
+    row = connection.exec_driver_sql(f"{_ROWS} WHERE sequence = ?", (sequence,)).one()
+    return journal.entry(*row)
 
 
 def root_from_transfers(connection: sa.Connection, size: int, journal_key: bytes) -> bytes:

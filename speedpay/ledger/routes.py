@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from urllib.parse import parse_qsl
 
 import sqlalchemy as sa
 
 from speedpay.channel.voucher import SignedStatement, Statement
-from speedpay.errors import Malformed, NotAllowed, SpeedpayError
-from speedpay.ledger import accounts, book, channels, idempotency, redemption
+from speedpay.errors import NotAllowed, SpeedpayError
+from speedpay.ledger import accounts, book, channels, epoch_routes, redemption
 from speedpay.ledger.asked import Asked
 from speedpay.ledger.chain_routes import CHAIN_ROUTES
 from speedpay.ledger.service import Service
@@ -28,16 +27,6 @@ def _identify(asked: Asked) -> bytes:
     return strict.dump(asked.service.identity().to_json())
 
 
-def _once(asked: Asked, account: bytes, work: Callable[[sa.Connection, int], Json]) -> bytes:
-    """Decide on an order of ``account`` under its key; ``work(connection, now)`` carries it out."""
-    request, now = asked.once(account), asked.service.now()
-    with asked.service.database.write() as connection:
-        decided = idempotency.once(connection, request, now, lambda: work(connection, now))
-    if isinstance(decided, SpeedpayError):  # raised only now, as it is committed
-        raise decided
-    return decided
-
-
 def _open_account(asked: Asked) -> bytes:
     service, order = asked.service, shapes.OpenAccount.from_json(asked.json())
     opener = service.opener(asked.head, asked.body, order.public_key)
@@ -46,41 +35,22 @@ def _open_account(asked: Asked) -> bytes:
         opening = service.opening(asked.address)
         return accounts.open_account(connection, order.public_key, opening, now).to_json()
 
-    return _once(asked, opener, work)
-
-
-def _own_account(asked: Asked) -> bytes:
-    account = asked.owner()
-    if account != asked.part():
-        raise NotAllowed("is another account's", field="account")
-    return account
+    return asked.decide(opener, work)
 
 
 def _balance(asked: Asked) -> bytes:
-    account = _own_account(asked)
+    account = asked.own_account()
     with asked.service.database.read() as connection:
         found = accounts.balance(connection, account, asked.service.now())
     return strict.dump(found.to_json())
 
 
 def _history(asked: Asked) -> bytes:
-    given = dict(parse_qsl(asked.query, keep_blank_values=True))
-    before = _number(given.pop("before", None), "before", MAX_UTOK)
-    limit = _number(given.pop("limit", "50"), "limit", shapes.MAX_HISTORY)
-    if given:
-        raise Malformed("knows only before and limit", field="query")
-    account = _own_account(asked)
+    given = asked.numbers(before=MAX_UTOK, limit=shapes.MAX_HISTORY)
+    account = asked.own_account()
     with asked.service.database.read() as connection:
-        found = accounts.history(connection, account, before, limit or 1)
+        found = accounts.history(connection, account, given.get("before"), given.get("limit", 50))
     return strict.dump(found.to_json())
-
-
-def _number(text: str | None, field: str, high: int) -> int | None:
-    if text is None:
-        return None
-    if not re.fullmatch(r"[1-9][0-9]{0,18}", text) or int(text) > high:
-        raise Malformed(f"must be a whole number, 1 to {high}", field=field)
-    return int(text)
 
 
 def _send(asked: Asked) -> bytes:
@@ -91,7 +61,7 @@ def _send(asked: Asked) -> bytes:
         accounts.send(connection, account, order, key, now)
         return {"journal_head": book.head(connection).to_json()}
 
-    return _once(asked, account, work)
+    return asked.decide(account, work)
 
 
 def _open_channel(asked: Asked) -> bytes:
@@ -104,7 +74,7 @@ def _open_channel(asked: Asked) -> bytes:
         )
         return _signed(service, opened)
 
-    return _once(asked, account, work)
+    return asked.decide(account, work)
 
 
 def _top_up(asked: Asked) -> bytes:
@@ -114,7 +84,7 @@ def _top_up(asked: Asked) -> bytes:
         topped_up = channels.top_up(connection, account, asked.part(), order, now)
         return _signed(asked.service, topped_up)
 
-    return _once(asked, account, work)
+    return asked.decide(account, work)
 
 
 def _signed(service: Service, statement: Statement) -> Json:
@@ -200,6 +170,7 @@ ROUTES: list[tuple[str, re.Pattern[str], Callable[[Asked], bytes]]] = [
         ("POST", f"/v1/channels/{_CHANNEL}/topups", _top_up),
         ("POST", f"/v1/channels/{_CHANNEL}/voucher", _deposit_voucher),
         ("POST", "/v1/redemptions", _redeem),
+        *epoch_routes.ROUTES,
         *CHAIN_ROUTES,
     )
 ]

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from speedpay.errors import BadSignature, BooksBroken, NotFound, Stale
-from speedpay.ledger import accounts, book, expiry, idempotency, invariants, migrations
+from speedpay.ledger import accounts, book, epochs, expiry, idempotency, invariants, migrations
 from speedpay.ledger.channels import CLAIM_S
 from speedpay.ledger.database import Database
 from speedpay.ledger.keys import RENEW_S, LedgerKeys, load_or_make
+from speedpay.ledger.last_head import LastHead
 from speedpay.ledger.limits import PER_ACCOUNT, PER_ADDRESS, Buckets, bucket, is_loopback
 from speedpay.ledger_api.answers import LedgerIdentity
+from speedpay.ledger_api.bound import BoundVault
 from speedpay.ledger_api.signed import (
     ACCOUNT_BYTES,
     ACCOUNT_HEADER,
@@ -69,11 +71,17 @@ class Service:
         self.keys: LedgerKeys = load_or_make(directory, settings.network)
         self.domain: Domain = self.keys.domain
         self.database = Database(directory / "ledger.sqlite")
+        #: HOST:PORT of a peer that has the epochs' files, told to whoever asks for an epoch.
+        self.publisher: str | None = None
+        self._vault: BoundVault | None = None
         self._clock = clock
         self._certificate = self.keys.certificate(self.now())
         self._addresses = Buckets(PER_ADDRESS, monotonic)
         self._accounts = Buckets(PER_ACCOUNT, monotonic)
         migrations.bring_up_to_date(self.database, self.domain, self.now())
+        self.last_head = LastHead(directory, self.domain)
+        with self.database.read() as connection:
+            self.last_head.check(connection)
 
     def now(self) -> int:
         return int(self._clock())
@@ -88,7 +96,18 @@ class Service:
         return LedgerIdentity(
             self.settings.network, self.domain.ledger_id, self._certificate,
             self.settings.welcome, self.settings.fee.ppm, self.settings.claim_s, now,
+            self._bound_vault(),
         )  # fmt: skip
+
+    def _bound_vault(self) -> BoundVault | None:
+        """It never changes once there is one."""
+        if self._vault is None:
+            with self.database.read() as connection:
+                bound = epochs.binding(connection)
+            if bound:
+                chain_id = int.from_bytes(bound.chain_id)
+                self._vault = BoundVault(chain_id, bound.address, bound.token)
+        return self._vault
 
     def opening(self, address: str) -> accounts.Opening:
         block = None

@@ -12,6 +12,7 @@ from speedpay.channel.voucher import (
     Voucher,
 )
 from speedpay.errors import Malformed, SpeedpayError
+from speedpay.ledger_api.bound import BoundVault
 from speedpay.ledger_api.refusals import error_to_json, read_error
 from speedpay.ledger_api.shapes import MAX_TIME, ChannelState, Json
 from speedpay.ledger_api.strict import Fields
@@ -36,7 +37,8 @@ class JournalHead:
 
 @dataclass(frozen=True, slots=True)
 class LedgerIdentity:
-    """``welcome``: credit granted to a new account. ``claim_s``: window after a channel's expiry."""
+    """``welcome``: credit granted to a new account. ``claim_s``: window after a channel's expiry.
+    ``chain``: None for a ledger without a vault."""
 
     network: str
     ledger_id: bytes
@@ -45,6 +47,7 @@ class LedgerIdentity:
     fee_ppm: int
     claim_s: int
     time: int
+    chain: BoundVault | None = None
 
     @classmethod
     def read(cls, fields: Fields) -> LedgerIdentity:
@@ -64,10 +67,11 @@ class LedgerIdentity:
             fields.integer("fee_ppm", 0, 1_000_000),
             fields.integer("claim_s", 0, MAX_TIME),
             fields.integer("time", 0, MAX_TIME),
+            BoundVault.read(fields.inner("chain")) if fields.has("chain") else None,
         )
 
     def to_json(self) -> Json:
-        return {
+        made: Json = {
             "network": self.network,
             "ledger_id": self.ledger_id.hex(),
             "certificate": {
@@ -82,6 +86,7 @@ class LedgerIdentity:
             "claim_s": self.claim_s,
             "time": self.time,
         }
+        return made | ({"chain": self.chain.to_json()} if self.chain else {})
 
 
 @dataclass(frozen=True, slots=True)

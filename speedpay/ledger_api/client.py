@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from speedpay.channel.voucher import SignedStatement, Voucher
-from speedpay.ledger_api import calls, chain
+from speedpay.ledger_api import calls, chain, epochs
 from speedpay.ledger_api.answers import (
     Balance,
     ChannelView,
@@ -31,8 +31,10 @@ from speedpay.ledger_api.answers import (
 from speedpay.ledger_api.attempts import Attempts, Done, Session, Wait, advance
 from speedpay.ledger_api.calls import Call
 from speedpay.ledger_api.chain import ChainHealth, Deposits, Ordered, Withdraw, Withdrawals
+from speedpay.ledger_api.epochs import EpochView, Inclusion, NamePayout
 from speedpay.ledger_api.shapes import OpenChannel, Redemption, Send, TopUp
 from speedpay.ledger_api.transport import AsyncLine, Line
+from speedpay.proof.balance import BalanceProof
 from speedpay.signing import SigningKey
 
 T = TypeVar("T")
@@ -132,6 +134,23 @@ class LedgerClient(_Both[Line]):
     def chain_health(self) -> ChainHealth:
         return self._call(chain.health())
 
+    def epoch(self, number: int | None = None) -> EpochView:
+        return self._call(epochs.epoch(number))
+
+    def proof(self, key: SigningKey, account: bytes, number: int) -> BalanceProof | None:
+        return self._call(epochs.proof(key, account, number))
+
+    def inclusion(self, key: SigningKey, account: bytes, sequence: int, size: int) -> Inclusion:
+        return self._call(epochs.inclusion(key, account, sequence, size))
+
+    def consistency(self, old: int, size: int) -> tuple[bytes, ...]:
+        return self._call(epochs.consistency(old, size))
+
+    def name_payout(
+        self, key: SigningKey, account: bytes, order: NamePayout, idempotency_key: bytes
+    ) -> None:
+        return self._call(epochs.name_payout(key, account, order, idempotency_key))
+
     def _call(self, call: Call[T]) -> T:
         return self._drive(self._session.carry(call))
 
@@ -217,6 +236,25 @@ class AsyncLedgerClient(_Both[AsyncLine]):
 
     async def chain_health(self) -> ChainHealth:
         return await self._call(chain.health())
+
+    async def epoch(self, number: int | None = None) -> EpochView:
+        return await self._call(epochs.epoch(number))
+
+    async def proof(self, key: SigningKey, account: bytes, number: int) -> BalanceProof | None:
+        return await self._call(epochs.proof(key, account, number))
+
+    async def inclusion(
+        self, key: SigningKey, account: bytes, sequence: int, size: int
+    ) -> Inclusion:
+        return await self._call(epochs.inclusion(key, account, sequence, size))
+
+    async def consistency(self, old: int, size: int) -> tuple[bytes, ...]:
+        return await self._call(epochs.consistency(old, size))
+
+    async def name_payout(
+        self, key: SigningKey, account: bytes, order: NamePayout, idempotency_key: bytes
+    ) -> None:
+        return await self._call(epochs.name_payout(key, account, order, idempotency_key))
 
     async def _call(self, call: Call[T]) -> T:
         return await self._drive(self._session.carry(call))
