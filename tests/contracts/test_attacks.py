@@ -163,7 +163,7 @@ def test_an_operator_who_ignores_a_deposit_is_stopped_and_it_is_refunded(
     deployed: Deployed,
 ) -> None:
     deployed.deposit(100, by=ALICE)
-    for _ in range(3):  # grace is one interval and a half
+    for _ in range(2):  # the grace is one interval and a half
         deployed.anchor_later(deposit_seq=0)
     with refused("DepositUncovered", 1):
         deployed.anchor_later(deposit_seq=0)
