@@ -10,13 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from speedpay.errors import ProofBroken
+from speedpay.ledger_api.bound import BoundVault
+from speedpay.ledger_api.signed import TIME_TOLERANCE_S
 from speedpay.proof.balance import Anchored, BalanceProof, broken, check_head
 from speedpay.proof.evidence import OK, CertifiedHead, Evidence
 from speedpay.proof.head import EpochHead, contradiction
 from speedpay.proof.leaf import NO_PAYOUT
 from speedpay.signing import Domain
 from speedpay.units import ZERO, Amount
-from speedpay.wallet.keystore import Binding
 from speedpay.wallet.receipts import NOTHING_GIVEN, Given, Receipt
 
 
@@ -40,7 +41,7 @@ class Own:
     """
 
     domain: Domain
-    binding: Binding
+    vault: BoundVault
     account: bytes
     payout: bytes
     named_at: int | None = None
@@ -83,7 +84,7 @@ def judge(found: Gathered, own: Own) -> Finding:
     at_least = found.receipt.at_least(own.given) if found.receipt else ZERO
     payout = own.payout if _payout_counts(found, own) else None
     evidence = Evidence(
-        own.domain, own.binding.chain_id, own.binding.vault, own.account, OK,
+        own.domain, own.vault.chain_id, own.vault.vault, own.account, OK,
         found.proof, found.head, found.anchor, payout=payout, at_least=at_least,
     )  # fmt: skip
     before = own.seen.head if own.seen else None
@@ -114,17 +115,18 @@ def _payout_counts(found: Gathered, own: Own) -> bool:
         return False
     if found.proof.payout != NO_PAYOUT:
         return True
-    return own.named_at is not None and own.named_at < found.head.signed.head.closed_at
+    closed_at = found.head.signed.head.closed_at
+    return own.named_at is not None and own.named_at + TIME_TOLERANCE_S < closed_at
 
 
 def _check_no_leaf(found: Gathered, own: Own, at_least: Amount) -> None:
     """Leaves are never removed, and whoever had tokens has one."""
-    domain, binding = own.domain, own.binding
+    domain, vault = own.domain, own.vault
     found.head.check(domain)
     head = check_head(
         found.head.signed, found.anchor,
         domain=domain, response_key=found.head.certificate.response_key,
-        chain_id=binding.chain_id, vault=binding.vault,
+        chain_id=vault.chain_id, vault=vault.vault,
     )  # fmt: skip
     if at_least and found.receipt:
         broken(

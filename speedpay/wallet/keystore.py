@@ -18,7 +18,7 @@ import secrets
 import unicodedata
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 from cryptography.exceptions import InvalidTag
@@ -33,6 +33,7 @@ from speedpay.errors import (
     NotFound,
     SpeedpayError,
 )
+from speedpay.ledger_api.bound import BoundVault
 from speedpay.wallet import files
 from speedpay.wallet.keys import SEED_BYTES, Keys
 
@@ -53,22 +54,6 @@ HexAddress = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{40}\Z")]
 
 
 @dataclass(frozen=True, slots=True)
-class Binding:
-    """The chain and the vault to which the ledger is bound; once known, no other is believed.
-
-    ``chain_id``: the last 4 bytes of the genesis block's id. Addresses are 20 bytes, without TRON's
-    prefix.
-    """
-
-    chain_id: int
-    vault: bytes
-    token: bytes
-
-    def shown(self) -> dict[str, Any]:
-        return {"chain_id": self.chain_id, "vault": self.vault.hex(), "token": self.token.hex()}
-
-
-@dataclass(frozen=True, slots=True)
 class Place:
     """Where the account is. ``ledger_id`` and ``account`` are None until the ledger answered."""
 
@@ -76,7 +61,7 @@ class Place:
     ledger_url: str
     ledger_id: bytes | None = None  # 32 bytes; once set, no other ledger is believed
     account: bytes | None = None  # 16 bytes
-    binding: Binding | None = None  # None: no ledger or user has named a vault yet
+    chain: BoundVault | None = None  # once known, no other vault is believed
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +82,7 @@ class _ScryptParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
     salt: Hex16
 
 
-class _Binding(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class _Chain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     chain_id: Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
     vault: HexAddress
     token: HexAddress
@@ -112,7 +97,7 @@ class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     account: Hex16 | None
     scrypt: _ScryptParameters
     nonce: HexNonce
-    binding: _Binding | None = None
+    chain: _Chain | None = None
 
     def place(self) -> Place:
         return Place(
@@ -120,14 +105,14 @@ class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
             self.ledger_url,
             bytes.fromhex(self.ledger_id) if self.ledger_id else None,
             bytes.fromhex(self.account) if self.account else None,
-            self._known_binding(),
+            self._bound_vault(),
         )
 
-    def _known_binding(self) -> Binding | None:
-        found = self.binding
+    def _bound_vault(self) -> BoundVault | None:
+        found = self.chain
         if found is None:
             return None
-        return Binding(found.chain_id, bytes.fromhex(found.vault), bytes.fromhex(found.token))
+        return BoundVault(found.chain_id, bytes.fromhex(found.vault), bytes.fromhex(found.token))
 
 
 class Keystore:
@@ -244,12 +229,18 @@ def _seal(unlocked: Unlocked) -> bytes:
             account=place.account.hex() if place.account else None,
             scrypt=unlocked._scrypt,
             nonce=nonce.hex(),
-            binding=None if place.binding is None else _Binding(**place.binding.shown()),
+            chain=_chain(place.chain),
         )
     )
     sealed = AESGCM(unlocked._sealing_key).encrypt(nonce, unlocked._seed, header_line)
     body = header_line + b"\n" + sealed.hex().encode() + b"\n"
     return body + _checksum_line(body)
+
+
+def _chain(bound: BoundVault | None) -> _Chain | None:
+    if bound is None:
+        return None
+    return _Chain(bound.chain_id, bound.vault.hex(), bound.token.hex())
 
 
 def _checksum_line(body: bytes) -> bytes:

@@ -75,7 +75,7 @@ class Job:
 Report = Callable[[str, str, Job, Receipt | None], None]
 
 
-def _unheard(_step: str, _news: str, _job: Job, _receipt: Receipt | None) -> None:
+def unheard(_step: str, _news: str, _job: Job, _receipt: Receipt | None) -> None:
     return
 
 
@@ -91,7 +91,7 @@ class Outbox:
         *,
         poll_s: float = 1.0,
         resend_s: float = RESEND_S,
-        report: Report = _unheard,
+        report: Report = unheard,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from speedpay.ledger_api.bound import BoundVault
 from speedpay.proof.balance import Anchored, BalanceProof
 from speedpay.proof.evidence import OK, CertifiedHead, Evidence
 from speedpay.proof.head import EpochHead, SignedHead
@@ -14,7 +15,6 @@ from speedpay.proof.leaf import NO_PAYOUT, Leaf
 from speedpay.signing import Certificate, SigningKey
 from speedpay.units import ZERO, Amount
 from speedpay.wallet.judgement import Finding, Gathered, Mismatch, Own, judge
-from speedpay.wallet.keystore import Binding
 from speedpay.wallet.receipts import Given, Receipt
 from tests.unit.proof.anchored import CHAIN_ID, VAULT, Epoch, leaf
 from tests.vectors.generate import CERTIFICATE, DOMAIN
@@ -23,7 +23,7 @@ MINE = 2
 FIRST = Epoch()
 LEAF = FIRST.leaves[MINE]
 TOTAL = LEAF.withdrawable + LEAF.balance
-OWN = Own(DOMAIN, Binding(CHAIN_ID, VAULT, bytes(20)), LEAF.account, LEAF.payout)
+OWN = Own(DOMAIN, BoundVault(CHAIN_ID, VAULT, bytes(20)), LEAF.account, LEAF.payout)
 RECEIPT = Receipt(TOTAL, 70, ZERO, 1_799_999_000)
 
 
@@ -149,7 +149,7 @@ def test_a_lie_is_answered_by_its_sentence(
 
 
 def test_the_vault_is_the_wallets_and_never_the_ledgers() -> None:
-    elsewhere = replace(OWN, binding=Binding(CHAIN_ID, bytes(20), bytes(20)))
+    elsewhere = replace(OWN, vault=BoundVault(CHAIN_ID, bytes(20), bytes(20)))
     assert mismatch(gathered(), elsewhere).field == "head.vault"
 
 
@@ -228,9 +228,9 @@ def test_two_heads_for_one_epoch_are_shown_even_when_the_chain_holds_the_second(
 def test_no_payout_address_is_in_order_only_until_the_ledger_has_confirmed_one() -> None:
     unnamed = Epoch(with_mine(payout=NO_PAYOUT))
     assert judge(gathered(unnamed), OWN).total == TOTAL
-    later = replace(OWN, named_at=FIRST.head.closed_at + 1)
+    later = replace(OWN, named_at=FIRST.head.closed_at - 100)
     assert judge(gathered(unnamed), later).total == TOTAL
-    before = replace(OWN, named_at=FIRST.head.closed_at - 1)
+    before = replace(OWN, named_at=FIRST.head.closed_at - 200)
     assert mismatch(gathered(unnamed), before).field == "proof.payout"
 
 

@@ -20,12 +20,12 @@ from speedpay.errors import (
     KeystoreLocked,
     NotFound,
 )
+from speedpay.ledger_api.bound import BoundVault
 from speedpay.wallet import files
 from speedpay.wallet.keys import Keys
 from speedpay.wallet.keystore import (
     MAX_FILE_BYTES,
     SCRYPT_N,
-    Binding,
     Keystore,
     Place,
     Unlocked,
@@ -66,14 +66,14 @@ def test_a_place_that_the_ledger_has_not_confirmed_yet_comes_back(keystore: Keys
 
 
 def test_the_vault_to_which_the_ledger_is_bound_comes_back(saved: Keystore) -> None:
-    bound = replace(PLACE, binding=Binding(0x2B6653DD, bytes(range(20)), bytes(range(1, 21))))
+    bound = replace(PLACE, chain=BoundVault(0x2B6653DD, bytes(range(20)), bytes(range(1, 21))))
     saved.update(saved.unlock(PASSPHRASE), bound)
     assert saved.place() == saved.unlock(PASSPHRASE).place == bound
 
 
 def test_a_wallet_from_before_there_was_a_chain_still_opens(saved: Keystore) -> None:
-    assert b"binding" not in saved.path.read_bytes()
-    assert saved.unlock(PASSPHRASE).place.binding is None
+    assert b'"chain"' not in saved.path.read_bytes()
+    assert saved.unlock(PASSPHRASE).place.chain is None
 
 
 def test_without_being_told_otherwise_guessing_costs_what_owasp_says(keystore: Keystore) -> None:
