@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from speedpay.cli.ledger_chain import ChainOptions, chain_side, serve_options
 from speedpay.cli.output import Output, examples, pass_output
 from speedpay.config import load
 from speedpay.errors import BooksBroken, InvalidSetting
@@ -36,26 +37,49 @@ def ledger() -> None:
     is_flag=True,
     help="No rates for clients on this machine: neither on opening accounts nor on requests.",
 )
+@serve_options
 @pass_output
 def serve(
-    out: Output, data: Path | None, listen: str, network: str, unlimited_loopback: bool
+    out: Output,
+    data: Path | None,
+    listen: str,
+    network: str,
+    unlimited_loopback: bool,
+    vault: str | None,
+    chain_nodes: tuple[str, ...],
+    anchor_key: Path | None,
+    from_block: int | None,
+    epoch_interval: int,
+    publish: str | None,
 ) -> None:
-    """Serve the ledger until Ctrl-C or SIGTERM. Says where it listens when it does."""
+    """Serve the ledger until Ctrl-C or SIGTERM. Says where it listens when it does.
+
+    With a vault it also credits deposits, closes epochs and anchors them. Without one it only moves
+    credit. The vault is bound at the first start, for ever.
+    """
+    from speedpay.chain.address import to_base58
     from speedpay.ledger.http import LedgerServer
     from speedpay.ledger.service import Service, Settings
 
     host, port = _address(listen)
-    settings = Settings(network=network, unlimited_loopback=unlimited_loopback)
-    service = Service(_directory(data), settings)
+    directory = _directory(data)
+    options = ChainOptions(vault, chain_nodes, anchor_key, from_block, publish)
+    settings = Settings(
+        network=network, unlimited_loopback=unlimited_loopback, epoch_interval_s=epoch_interval
+    )
+    service = Service(directory, settings)
     try:
-        server = LedgerServer(service, host, port)
-        ledger_id = service.domain.ledger_id.hex()
-
-        def ready() -> None:
-            text = f"listening on {server.url}\nledger {ledger_id}"
-            out.result({"url": server.url, "ledger_id": ledger_id}, text)
-
-        server.run_until_stopped(ready)
+        with chain_side(service, options, directory) as place:
+            server = LedgerServer(service, host, port)
+            told = {"url": server.url, "ledger_id": service.domain.ledger_id.hex()}
+            lines = [f"listening on {server.url}", f"ledger {told['ledger_id']}"]
+            if place is not None:
+                told |= {"network": network, "vault": to_base58(place.vault.address)}
+                lines.append(f"vault {told['vault']}\nnetwork: {network}")
+            if service.publisher:
+                told["publisher"] = service.publisher
+                lines.append(f"publishing epochs on {service.publisher}")
+            server.run_until_stopped(lambda: out.result(told, "\n".join(lines)))
     finally:
         service.close()
 

@@ -36,6 +36,7 @@ LONGEST_PAUSE_S = 60.0
 _STEPS = 4
 #: What one anchor burns, as measured: 25,000 energy at 100 sun and 0.5 kB at 1,000 sun.
 ANCHOR_SUN = 3_000_000
+TRX_LOOK_S = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,8 @@ class ChainWorker:
         )
         self._alarms = health.Alarms()
         self._bound = False
+        self._trx_alarm = ""
+        self._trx_counted_at = 0
         self._stop = threading.Event()
 
     def round(self) -> bool:
@@ -86,7 +89,7 @@ class ChainWorker:
             self._part("deposits", found, self._watch)
             self._part("epochs", found, self._close)
             self._part("anchor", found, self._anchor)
-            self._part("health", found, lambda: self._count_trx(found))
+            self._part("health", found, self._count_trx)
         self._examine(found)
         sentences = self._alarms.keep(found)
         with self._service.database.write() as connection:
@@ -142,15 +145,20 @@ class ChainWorker:
             if not self._anchoring.step(self._service.now()):
                 return
 
-    def _count_trx(self, found: dict[str, str]) -> None:
+    def _count_trx(self) -> None:
+        now = self._service.now()
+        if now < self._trx_counted_at + TRX_LOOK_S:
+            return
         held = self._vault.tron.trx_balance(self._key.address)
         low = held < self._settings.low_anchors * ANCHOR_SUN
-        if low:
-            found["trx"] = (
-                f"the anchor key {self._key.base58} holds TRX for about {held // ANCHOR_SUN} anchors"
-            )
+        self._trx_alarm = (
+            f"the anchor key {self._key.base58} holds TRX for about {held // ANCHOR_SUN} anchors"
+            if low
+            else ""
+        )
         with self._service.database.write() as connection:
             watch.keep_low_trx(connection, low)
+        self._trx_counted_at = now
 
     def _examine(self, found: dict[str, str]) -> None:
         """What is wrong although nothing has failed just now; asks no node."""
@@ -158,6 +166,8 @@ class ChainWorker:
         with self._service.database.read() as connection:
             frozen = watch.frozen_epoch(connection)
             late = health.late(connection, interval_s, now)
+        if self._trx_alarm:
+            found["trx"] = self._trx_alarm
         if frozen is not None:
             found["frozen"] = f"the vault is frozen for good, at epoch {frozen}"
         elif late:

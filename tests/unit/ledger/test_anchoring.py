@@ -269,7 +269,7 @@ def test_without_trx_nothing_is_signed_and_the_alarm_says_why(one: Vaulted) -> N
     assert one.attempts(1) == []
     assert one.health().low_trx
     one.node.faucet(one.operator.address, 1_000 * TRX)
-    one.node.mine()
+    one.pass_time(30)
     one.round()
     assert not one.health().low_trx
 
