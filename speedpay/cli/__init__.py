@@ -24,8 +24,8 @@ that ``--help`` loads. A command is one row of ``COMMANDS`` and an object in its
   every outside text. Import heavy things inside the module's functions or at its top, never here.
 
 Exit codes: 0 ok, 1 other, 2 usage, 3 not found, 4 ledger unreachable, 5 balance too small, 6 no
-peers, 7 unfinished, 8 wallet locked, 9 disk full, 13 exists already, 130 Ctrl-C, 141 the reader of
-stdout went away.
+peers or no chain, 7 unfinished, 8 wallet locked, 9 disk full, 10 proof does not match, 13 exists
+already, 130 Ctrl-C, 141 the reader of stdout went away.
 """
 
 from __future__ import annotations
@@ -64,6 +64,9 @@ COMMANDS: dict[str, _Row] = {
     "balance": _Row("money", "balance", "Show the last confirmed balance."),
     "send": _Row("money", "send", "Send tokens to another account."),
     "history": _Row("money", "history", "List the account's transfers."),
+    "verify": _Row(
+        "verify", "verify", "Check the balance against the chain, whatever the ledger says."
+    ),
     "wallet": _Row("wallet", "wallet", "Keys and money: new, restore, open, show, ..."),
     "ledger": _Row("ledger", "ledger", "Run a ledger, and check its books."),
     "chain": _Row("chain", "chain", "Contracts on a test network, and a network for development."),

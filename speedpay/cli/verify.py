@@ -1,0 +1,179 @@
+"""``speedpay verify``: is my balance on the chain, with the ledger off or hostile?"""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import click
+
+from speedpay.cli.chain_wallet import OnChain, on_chain, promised, proofs_of, when_text
+from speedpay.cli.output import Output, clean, examples, pass_output, time_text, tokens_text
+from speedpay.cli.unlock import funds_of, ledger_of, unlock, wallet_options
+from speedpay.config import Settings, load
+from speedpay.errors import AlreadyExists, NotFound, SpeedpayError
+from speedpay.ledger_api.client import LedgerClient
+from speedpay.proof.balance import Anchored
+from speedpay.proof.evidence import Evidence
+from speedpay.signing import Domain
+from speedpay.units import Amount
+from speedpay.wallet import files
+from speedpay.wallet.judgement import Mismatch, Own
+from speedpay.wallet.keystore import Unlocked
+from speedpay.wallet.payout import Payout
+from speedpay.wallet.proofs import Proofs
+from speedpay.wallet.verification import Verification, Verified
+
+
+@click.command(
+    epilog=examples(
+        "speedpay verify",
+        "speedpay verify --epoch 12 --save evidence.json",
+        "speedpay verify --json",
+    )
+)
+@click.option("--epoch", type=click.IntRange(1), help="This epoch instead of the newest anchored.")
+@click.option(
+    "--save", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+    help="Write the evidence to FILE, which others can check.",
+)  # fmt: skip
+@wallet_options
+@pass_output
+def verify(
+    out: Output,
+    epoch: int | None,
+    save: Path | None,
+    ledger_url: str | None,
+    passphrase_file: str | None,
+) -> None:
+    """Check the balance against the chain. The ledger may be off, or lie.
+
+    Exit code 10: something does not match; the evidence is kept in a file. 4: nobody shows a proof.
+    6: the chain does not answer. Only 0 means verified.
+    """
+    if save is not None and save.exists():
+        raise AlreadyExists(f"{save} exists already", field="save")
+    settings = load({"ledger_url": ledger_url, "passphrase_file": passphrase_file})
+    opened = unlock(out, settings)
+    proofs = proofs_of(settings, opened)
+    with (
+        ledger_of(opened.place) as ledger,
+        on_chain(settings, opened, ledger) as chain,
+    ):
+        try:
+            found = _verification(settings, opened, chain, ledger, proofs).run(epoch)
+            paid = chain.vault.paid_to(found.finding.evidence.account)
+        except Mismatch as error:
+            _report_mismatch(out, chain, proofs, error)
+            raise
+    if found.finding.proof is None:
+        raise NotFound(
+            f"there is no leaf of yours in epoch {found.finding.head.epoch}, and your receipts demand"
+            " none: this account had no tokens then",
+            hint="tokens that came later stand in the next epoch; to bring some: speedpay fund",
+        )
+    if save is not None:
+        files.write(save.absolute(), found.finding.evidence.to_json())
+    _report(out, chain, found, paid, save)
+
+
+def _verification(
+    settings: Settings, opened: Unlocked, chain: OnChain, ledger: LedgerClient, proofs: Proofs
+) -> Verification:
+    """What the owner knows is read before the ledger is asked anything."""
+    place, keys = opened.place, opened.keys
+    assert place.account is not None
+    assert place.ledger_id is not None
+    funds = funds_of(settings, opened, ledger)
+    given = promised(settings)
+    own = Own(
+        Domain(place.network, place.ledger_id), chain.bound, place.account, keys.chain.address,
+        Payout(settings.home / "wallet", place, keys).named_at(), funds.given(given), proofs.seen(),
+    )  # fmt: skip
+    with suppress(SpeedpayError):  # a fresh receipt, for the epochs to come
+        funds.balance(given)
+    return Verification(own, keys.identity, chain.vault, ledger, proofs, funds.receipts)
+
+
+def _report(out: Output, chain: OnChain, found: Verified, paid: Amount, save: Path | None) -> None:
+    finding, proof = found.finding, found.finding.proof
+    assert proof is not None
+    head, network = finding.head, chain.tron.network.name
+    released = f"{tokens_text(proof.withdrawable)} released for withdrawal in all"
+    if paid:
+        released += f", of which the vault has paid {tokens_text(paid)}"
+    lines = [
+        f"verified   {tokens_text(proof.balance)} at the close of epoch {head.epoch}",
+        f"           {released}",
+        f"anchored   {_where(finding.anchor, network)}",
+        f"closed     {when_text(head.closed_at)}",
+        f"network    {network}",
+        f"proof      {'the copy that this wallet kept' if found.stored else 'shown by the ledger'}",
+        *_block("checked", found.checked),
+        *_block("not checked", found.not_checked),
+    ]
+    if head.epoch < found.newest_epoch:
+        lines.append(f"newest     the chain holds epoch {found.newest_epoch} by now")
+    if save is not None:
+        lines.append(f"evidence   {clean(str(save))}")
+    obj = _anchor_json(finding.anchor, network) | {
+        "verified": True,
+        "balance": proof.balance.to_wire(),
+        "withdrawable": proof.withdrawable.to_wire(),
+        "claimed": paid.to_wire(),
+        "at_least": finding.at_least.to_wire(),
+        "closed_at": time_text(head.closed_at),
+        "newest_epoch": found.newest_epoch,
+        "proof_from": "wallet" if found.stored else "ledger",
+        "checked": found.checked,
+        "not_checked": found.not_checked,
+        "evidence": str(save) if save else None,
+    }
+    out.result(obj, "\n".join(lines))
+
+
+def _report_mismatch(out: Output, chain: OnChain, proofs: Proofs, error: Mismatch) -> None:
+    evidence, network = error.evidence, chain.tron.network.name
+    path = proofs.keep_mismatch(evidence, int(time.time()))
+    error.hint = f"keep {path} and show it to others: scripts/verify_independent checks it"
+    lines = [f"NOT VERIFIED: {clean(error.message)}"]
+    if evidence.anchor is not None:
+        lines.append(
+            f"epoch {evidence.anchor.epoch} was anchored in {_where(evidence.anchor, network)}"
+        )
+    lines.append(f"the evidence is in {clean(str(path))}")
+    obj: dict[str, object] = {"verified": False, "field": error.field, "evidence": str(path)}
+    if evidence.anchor is not None:
+        obj |= _anchor_json(evidence.anchor, network)
+    out.result(obj | _claimed_by_ledger(evidence), "\n".join(lines))
+
+
+def _claimed_by_ledger(evidence: Evidence) -> dict[str, object]:
+    shown = evidence.proof
+    return {"shown_balance": shown.balance.to_wire() if shown else None}
+
+
+def _where(anchor: Anchored, network: str) -> str:
+    when = when_text(anchor.time) if anchor.time is not None else "at an unknown time"
+    if anchor.txid is None:
+        return f"the vault's ring of the last 8 epochs, {when}"
+    return f"transaction {anchor.txid.hex()}, block {anchor.block} of {network}, {when}"
+
+
+def _anchor_json(anchor: Anchored, network: str) -> dict[str, object]:
+    return {
+        "network": network,
+        "epoch": anchor.epoch,
+        "root": anchor.root.hex(),
+        "txid": anchor.txid.hex() if anchor.txid else None,
+        "block": anchor.block,
+        "anchored_at": time_text(anchor.time) if anchor.time is not None else None,
+        "age_s": max(0, int(time.time()) - anchor.time) if anchor.time is not None else None,
+    }
+
+
+def _block(name: str, sentences: list[str]) -> list[str]:
+    return [
+        f"{name if not at else '':<10} {clean(sentence)}" for at, sentence in enumerate(sentences)
+    ]
