@@ -94,8 +94,9 @@ class Vaulted:
         vault = Vault(tron or self.tron, self.vault.address)
         return ChainWorker(self.desk.service, vault, self.operator, ChainSettings())
 
-    def new_vault(self) -> bytes:
-        keys = [self.token.address, self.operator.address, self.guardian.address]
+    def new_vault(self, token: Token | None = None) -> bytes:
+        paid_in = (token or self.token).address
+        keys = [paid_in, self.operator.address, self.guardian.address]
         return self._deploy("Vault", [*keys, INTERVAL, DELAY, SILENCE, GRACE])
 
     def _deploy(self, name: str, arguments: list[object]) -> bytes:
