@@ -28,6 +28,8 @@ MAX_NODES = 4
 MAX_BEHIND_S = 600
 #: Behind the other node: two that follow one chain are a few blocks apart at most.
 MAX_APART_S = 120
+_AGREEMENT_ATTEMPTS = 4
+_DISAGREEMENT = "nodes"
 
 
 class Nodes:
@@ -95,6 +97,17 @@ class Nodes:
             )
         return found
 
+    def agreed_soon(self, asked: Callable[[Node], T], what: str) -> T:
+        """The same for what a new block may change: two nodes are seldom at the same one."""
+        for _ in range(_AGREEMENT_ATTEMPTS - 1):
+            try:
+                return self.agreed(asked, what)
+            except ChainUnreachable as error:
+                if error.field != _DISAGREEMENT:
+                    raise
+                self.sleep(self.network.poll_s)
+        return self.agreed(asked, what)
+
     def agreed(self, asked: Callable[[Node], T], what: str) -> T:
         """What two nodes say alike. ``what``: the words for it, if they differ."""
         (first, answer), *others = self.two(asked)
@@ -155,7 +168,8 @@ class Nodes:
         return older
 
     def contradiction(self, first: Node, second: Node, what: str) -> ChainUnreachable:
-        return ChainUnreachable(f"{first.url} and {second.url} do not agree on {what}")
+        message = f"{first.url} and {second.url} do not agree on {what}"
+        return ChainUnreachable(message, field=_DISAGREEMENT)
 
     def _solid_of(self, node: Node) -> Block:
         block = answers.block(node.call(lambda tron: tron.get_latest_solid_block()))

@@ -139,7 +139,7 @@ class Tron:
             _, output = fees.attempt(node, ZERO, contract, data, solid=solid)
             return abi.decode(returns, output, signature)
 
-        return self._nodes.agreed(asked, signature) if agreed else self._nodes.one(asked)
+        return self._nodes.agreed_soon(asked, signature) if agreed else self._nodes.one(asked)
 
     def events(self, contract: bytes, from_block: int, to_block: int) -> list[Event]:
         """Everything the contract logged in these final blocks, both included, in order.
