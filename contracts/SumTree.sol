@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-pragma solidity 0.8.29;
+pragma solidity 0.8.26;
 
 /// @title Merkle sum tree over accounts: the hashes of `speedpay/proof/sum_tree.py`, byte for byte
 /// @notice A node hashes both child hashes and both child sums. A tree that hashes only their total (Maxwell's) lets

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-pragma solidity 0.8.29;
+pragma solidity 0.8.26;
 
 /// @title speedpay test token: a TRC-20 with 6 decimals and a capped supply
 /// @notice One base unit is 1 µtok of the ledger. For TRON's test networks: whoever holds the minter's key makes tokens

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-pragma solidity 0.8.29;
+pragma solidity 0.8.26;
 
 import {ITRC20} from "./ITRC20.sol";
 import {SumTree} from "./SumTree.sol";

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-pragma solidity 0.8.29;
+pragma solidity 0.8.26;
 
 // Tokens for tests that answer, move or call otherwise than they should. Anybody mints and moves anything.
 

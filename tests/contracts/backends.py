@@ -6,10 +6,10 @@ Both are driven below blocks and transactions: a caller, an address, some bytes,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from pyrevm import EVM, BlockEnv, CfgEnv, Env
 
@@ -46,8 +46,8 @@ class Backend(Protocol):
 
     now_s: int
 
-    def deploy(self, code: bytes) -> bytes:
-        """The new contract's address. Raises Reverted."""
+    def deploy(self, code: bytes) -> tuple[bytes, int]:
+        """The new contract's address, and the energy it took. Raises Reverted."""
 
     def call(self, sender: bytes, to: bytes, data: bytes) -> Done:
         """Raises Reverted, and then nothing has changed."""
@@ -65,17 +65,21 @@ class Tvm:
         self._state = State()
         self._made = 0
 
-    def deploy(self, code: bytes) -> bytes:
+    def deploy(self, code: bytes) -> tuple[bytes, int]:
         self._made += 1
         txid = keccak256(self._made.to_bytes(8))
         address = keccak256(txid + b"\x41" + DEPLOYER)[12:]
-        self._run(
+        done = self._run(
             Message(DEPLOYER, create=address, data=code, txid=txid, energy_limit=ENERGY_LIMIT)
         )
-        return address
+        return address, done.energy
 
     def call(self, sender: bytes, to: bytes, data: bytes) -> Done:
         return self._run(Message(sender, to=to, data=data, energy_limit=ENERGY_LIMIT))
+
+    def code(self, address: bytes) -> bytes:
+        """What stands on chain for a contract."""
+        return self._state.code(address)
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
@@ -102,8 +106,9 @@ class Revm:
         self.now_s = START_S
         self._evm = EVM(env=Env(cfg=CfgEnv(chain_id=CHAIN_ID)))
 
-    def deploy(self, code: bytes) -> bytes:
-        return bytes.fromhex(self._run(lambda: self._evm.deploy(_hex(DEPLOYER), code))[2:])
+    def deploy(self, code: bytes) -> tuple[bytes, int]:
+        made = self._run(lambda: self._evm.deploy(_hex(DEPLOYER), code))
+        return bytes.fromhex(made[2:]), self._evm.result.gas_used
 
     def call(self, sender: bytes, to: bytes, data: bytes) -> Done:
         returned = self._run(lambda: self._evm.message_call(_hex(sender), _hex(to), data))
@@ -127,7 +132,7 @@ class Revm:
             self._evm.revert(point)
             self.now_s = now_s
 
-    def _run(self, step):  # type: ignore[no-untyped-def]
+    def _run(self, step: Callable[[], Any]) -> Any:
         self._evm.set_block_env(BlockEnv(number=1, timestamp=self.now_s))
         try:
             return step()

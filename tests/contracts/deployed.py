@@ -98,7 +98,9 @@ class Contract:
         self._backend = backend
         wanted = _types(by_kind["constructor"][0]["inputs"]) if "constructor" in by_kind else []
         with self._named_errors():
-            self.address = backend.deploy(bytes.fromhex(code) + encode(wanted, made_with))
+            self.address, self.deploy_energy = backend.deploy(
+                bytes.fromhex(code) + encode(wanted, made_with)
+            )
 
     def send(self, name: str, *arguments: Any, by: bytes) -> Sent:
         done = self._call(by, name, arguments)
