@@ -7,32 +7,28 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from speedpay.errors import NotAllowed, SpeedpayError
-from speedpay.ledger import book, deposits, idempotency, withdrawals
+from speedpay.ledger import book, deposits, withdrawals
 from speedpay.ledger.asked import Asked
 from speedpay.ledger.chain_side import health
 from speedpay.ledger.schema import epochs
 from speedpay.ledger_api import strict
-from speedpay.ledger_api.chain import Ordered, Withdraw, Withdrawals
+from speedpay.ledger_api.chain import MAX_ALARM_CHARS, Ordered, Withdraw, Withdrawals
+from speedpay.ledger_api.shapes import Json
 
 
 def _withdraw(asked: Asked) -> bytes:
     order, account = Withdraw.from_json(asked.json()), asked.owner()
-    request, now = asked.once(account), asked.service.now()
+    key = asked.once(account).key
 
-    def work(connection: sa.Connection) -> dict[str, object]:
-        number = withdrawals.ask(connection, account, order, request.key, now)
+    def work(connection: sa.Connection, now: int) -> Json:
+        number = withdrawals.ask(connection, account, order, key, now)
         return Ordered(number, book.head(connection)).to_json()
 
-    with asked.service.database.write() as connection:
-        decided = idempotency.once(connection, request, now, lambda: work(connection))
-    if isinstance(decided, SpeedpayError):  # raised only now, as it is committed
-        raise decided
-    return decided
+    return asked.decide(account, work)
 
 
 def _withdrawals(asked: Asked) -> bytes:
-    account, settings, now = _own_account(asked), asked.service.settings, asked.service.now()
+    account, settings, now = asked.own_account(), asked.service.settings, asked.service.now()
     limit, interval_s = settings.withdrawals_per_epoch, settings.epoch_interval_s
     with asked.service.database.read() as connection:
         closed_at = connection.execute(sa.select(sa.func.max(epochs.c.closed_at))).scalar()
@@ -45,13 +41,13 @@ def _withdrawals(asked: Asked) -> bytes:
             deposits.claimed(connection, account),
             limit,
             interval_s,
-            "; ".join(known.alarms) or None,
+            "; ".join(known.alarms)[:MAX_ALARM_CHARS] or None,
         )
     return strict.dump(answer.to_json())
 
 
 def _deposits(asked: Asked) -> bytes:
-    account = _own_account(asked)
+    account = asked.own_account()
     with asked.service.database.read() as connection:
         found = deposits.of_account(connection, account)
     return strict.dump(found.to_json())
@@ -64,13 +60,6 @@ def _health(asked: Asked) -> bytes:
             connection, settings.epoch_interval_s, settings.withdrawals_per_epoch, now
         )  # fmt: skip
     return strict.dump(found.to_json())
-
-
-def _own_account(asked: Asked) -> bytes:
-    account = asked.owner()
-    if account != asked.part():
-        raise NotAllowed("is another account's", field="account")
-    return account
 
 
 _ACCOUNT = r"([0-9a-f]{32})"

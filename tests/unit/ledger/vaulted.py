@@ -23,13 +23,15 @@ from speedpay.chain.tron import Tron, deployed_address
 from speedpay.chain.vault import Vault
 from speedpay.devnet.node import Devnet, devnet
 from speedpay.ledger.chain_side.worker import ChainSettings, ChainWorker
-from speedpay.ledger.schema import anchor_attempts, epochs, payouts
+from speedpay.ledger.schema import anchor_attempts, epochs
 from speedpay.ledger.service import Settings
 from speedpay.ledger_api import chain
 from speedpay.ledger_api.chain import ChainHealth
+from speedpay.ledger_api.epochs import NamePayout, name_payout
 from speedpay.proof.balance import Anchored
+from speedpay.signing import SigningKey
 from speedpay.units import Amount
-from tests.unit.ledger.desk import Desk, Person
+from tests.unit.ledger.desk import Desk, Person, fresh
 
 TRX = 1_000_000
 SOLID = 19
@@ -128,14 +130,19 @@ class Vaulted:
         self.node.advance(seconds)
         self.node.mine()
 
-    def name_payout(self, who: Person, payout: bytes) -> None:
-        with self.desk.service.database.write() as connection:
-            connection.execute(
-                payouts.insert().values(
-                    account=who.account, payout=payout, salt_key=b"\x33" * 32,
-                    public_key=b"\x02" * 33, signature=b"\x44" * 64, named_at=0,
-                )
-            )  # fmt: skip
+    def payee(self, utok: int) -> tuple[Person, ChainKey]:
+        """Somebody who has paid in, and the key of his payout address."""
+        secret = os.urandom(32)
+        person, key = self.desk.person(), ChainKey(secret)
+        order = NamePayout.sign(
+            SigningKey(secret), key.address, os.urandom(32), self.desk.service.domain,
+            person.account,
+        )  # fmt: skip
+        self.desk.ask(name_payout(person.key, person.account, order, fresh()))
+        self.deposit(person.account, utok)
+        self.solidify()
+        self.round()
+        return person, key
 
     def round(self) -> None:
         """One round of the worker in which nothing goes wrong."""
