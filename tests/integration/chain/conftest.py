@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import pytest
@@ -24,11 +25,28 @@ TRX = 1_000_000
 SOLID = 19
 
 
+@pytest.fixture(scope="module")
+def _net() -> Iterator[Devnet]:
+    with new_net() as chain:
+        yield chain
+
+
 @pytest.fixture
-def net() -> Iterator[Devnet]:
-    """No block but by ``mine``, and one for each pause of a ``Tron`` that ``connect`` makes."""
+def net(_net: Devnet) -> Iterator[Devnet]:
+    """No block but by ``mine``, and one for each pause of a ``Tron`` that ``connect`` makes.
+
+    One chain for all tests of a file, because ending one takes longer than most of them.
+    """
+    yield _net
+    for node in _net.nodes:
+        node.heal()
+
+
+@contextmanager
+def new_net() -> Iterator[Devnet]:
+    """For what would disturb the next test, such as an hour that passes."""
     with devnet(block_time=None, nodes=2) as chain:
-        chain.mine(SOLID - chain.chain.head.number)
+        chain.mine(SOLID)
         yield chain
 
 
