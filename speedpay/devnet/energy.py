@@ -6,7 +6,8 @@ refunds, no warm and cold, SLOAD 50, CALL 40, copying without a base price. Memo
 Beside the prices of fixed operations, which stand in the table of ``operations.py``.
 
 Not modelled: the dynamic energy model (TIP-491), which makes a contract dearer that uses billions of
-energy in six hours.
+energy in six hours; and Prague and Osaka, in force on mainnet since August 2026, which add an operation
+(CLZ) and built-in contracts and change modular powers (TIP-7883, TIP-871), but nothing else here.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ class Rules:
     keep_64th: bool
 
 
-#: What a network of today has.
-TODAY = Rules(
+#: What networks have since proposals for Cancun were passed, in 2025.
+CANCUN = Rules(
     memory_access=1, transfer_creates=True, transfer_failure_keeps_energy=True, keep_64th=False
 )
 

@@ -33,7 +33,7 @@ def execute(
     state: State,
     block: BlockContext,
     message: Message,
-    rules: energy.Rules = energy.TODAY,
+    rules: energy.Rules = energy.CANCUN,
     jump_limit: int = JUMP_LIMIT,
 ) -> Outcome:
     """Run one message. The state afterwards is that of a success, or as it was before.

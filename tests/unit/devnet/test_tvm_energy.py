@@ -104,7 +104,7 @@ def test_the_stack_has_1024_words_and_no_more() -> None:
 # ----------------------------------------------------------------- what no test of theirs asserts
 
 
-def spent(code: str, rules: energy.Rules = energy.TODAY, limit: int = 100_000) -> int:
+def spent(code: str, rules: energy.Rules = energy.CANCUN, limit: int = 100_000) -> int:
     frame = frame_of(bytes.fromhex(code.replace(" ", "")), limit, rules)
     halt = frame.run()
     assert halt is None, halt
@@ -112,9 +112,11 @@ def spent(code: str, rules: energy.Rules = energy.TODAY, limit: int = 100_000) -
 
 
 @pytest.mark.parametrize(
-    ("rules", "extra"), [(energy.LAUNCH, 0), (energy.TODAY, 1)], ids=["at launch", "today"]
+    ("rules", "extra"), [(energy.LAUNCH, 0), (energy.CANCUN, 1)], ids=["at launch", "since"]
 )
-def test_touching_memory_costs_one_unit_today_and_was_free(rules: energy.Rules, extra: int) -> None:
+def test_touching_memory_costs_one_unit_and_was_free_at_launch(
+    rules: energy.Rules, extra: int
+) -> None:
     assert spent("5f 51", rules) == 2 + 3 + extra  # MLOAD
     assert spent("5f 5f 52", rules) == 4 + 3 + extra  # MSTORE
     assert spent("5f 5f 53", rules) == 4 + 3 + extra  # MSTORE8
@@ -195,6 +197,20 @@ def test_three_mebibytes_are_all_the_memory_there_is() -> None:
 )  # fmt: skip
 def test_the_price_of_calls_and_of_what_depends_on_operands(code: str, cost: int) -> None:
     assert spent(code) == cost
+
+
+@pytest.mark.parametrize("value", ["5f", "6001"], ids=["without value", "with value"])
+def test_a_call_that_would_be_too_deep_costs_its_price_only(value: str) -> None:
+    """What the callee would have had comes back, with value the 2,300 on top, as in java-tron."""
+    state = State()
+    state.add_balance(CONTRACT, 5)
+    frame = frame_of(bytes.fromhex(f"5f5f5f5f{value}305af1"), 100_000, energy.CANCUN, state)
+    frame.depth = energy.DEPTH_LIMIT
+    assert frame.run() is None
+    assert frame.stack == [0]
+    pushes = 4 * 2 + 2 + 2 + (2 if value == "5f" else 3)
+    price = 40 if value == "5f" else 40 + 9_000 - 2_300
+    assert 100_000 - frame.energy == pushes + price
 
 
 def test_a_call_may_take_all_that_is_left_unless_a_64th_is_kept() -> None:
