@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from speedpay.cli import AMOUNT
 from speedpay.cli.devnet import devnet
 from speedpay.cli.output import Output, examples, pass_output
 from speedpay.config import Settings, load
+from speedpay.errors import WrongNetwork
 from speedpay.units import Amount
 
 if TYPE_CHECKING:
@@ -20,6 +22,12 @@ if TYPE_CHECKING:
 
 _NETWORK = click.option("--network", help="devnet, nile or shasta.")
 _NODES = click.option("--nodes", metavar="URL,URL", help="TRON nodes; two that must agree.")
+
+_DATA = click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of keys and deployment; else 'chain' in speedpay's own.",
+)
 
 
 @click.group()
@@ -42,11 +50,7 @@ def tron_of(settings: Settings) -> Tron:
 @chain.command(epilog=examples("speedpay chain deploy --network nile --data DIR"))
 @_NETWORK
 @_NODES
-@click.option(
-    "--data",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of keys and deployment; else 'chain' in speedpay's own.",
-)
+@_DATA
 @click.option("--min-interval", type=int, help="Seconds between two anchors, at least.")
 @click.option("--delay", type=int, help="Seconds until an anchor counts for claims.")
 @click.option("--silence", type=int, help="Seconds without an anchor until anybody may freeze.")
@@ -98,6 +102,48 @@ def deploy(
     }  # fmt: skip
     text = f"token  {obj['token']}\nvault  {obj['vault']}\nnetwork: {done.network}"
     out.result(obj, text)
+
+
+@chain.command(epilog=examples("speedpay chain mint TQ... 100 --data DIR"))
+@click.argument("address")
+@click.argument("amount", type=AMOUNT)
+@_NETWORK
+@_NODES
+@_DATA
+@pass_output
+def mint(
+    out: Output, address: str, amount: Amount, network: str | None, nodes: str | None,
+    data: Path | None,
+) -> None:  # fmt: skip
+    """Make AMOUNT test tokens for ADDRESS, with the minter's key of a deployment.
+
+    The tokens are those of a test network, worth nothing. On a devnet ADDRESS is given TRX for its
+    transactions as well.
+    """
+    from speedpay.chain import deploy as steps
+    from speedpay.chain.address import from_base58, to_base58
+    from speedpay.chain.token import Token
+
+    settings = load({"network": network, "chain_nodes": nodes})
+    folder = data if data is not None else settings.home / "chain"
+    done, to = steps.load(folder), from_base58(address, "address")
+    minter = steps.key_of(folder, steps.MINTER)
+    with tron_of(settings) as tron:
+        tron.check_network()
+        if tron.genesis != done.genesis:
+            raise WrongNetwork(f"the deployment is on {done.network}, not there", field="network")
+        if tron.network.genesis is None:
+            _fill(tron, minter.address)
+            _fill(tron, to)
+        token = Token(tron, done.token)
+        signed = token.prepare_mint(minter.address, to, amount.utok).sign(minter)
+        tron.broadcast(signed)
+        receipt = tron.wait(signed)
+    obj = {
+        "network": done.network, "to": to_base58(to), "amount": amount.to_wire(),
+        "txid": signed.txid.hex(), "block": receipt.block,
+    }  # fmt: skip
+    out.result(obj, f"minted {amount} tok for {to_base58(to)}\nnetwork: {done.network}")
 
 
 @chain.command(
