@@ -126,6 +126,14 @@ def test_no_contract_makes_contracts_runs_foreign_code_or_ends(name: str, code: 
     assert SSTORE in opcodes
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_every_error_of_a_contract_is_provoked_by_a_test(name: str) -> None:
+    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    provoked = set(re.findall(r'refused\(\s*"(\w+)"', tests))
+    errors = {entry["name"] for entry in artifact(name)["abi"] if entry["type"] == "error"}
+    assert errors - provoked == set()
+
+
 def instructions(code: bytes) -> set[int]:
     """All opcodes that occur, without what is pushed."""
     found, at = set(), 0
