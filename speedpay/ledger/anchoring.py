@@ -147,8 +147,12 @@ class Anchoring:
         head = self._vault.tron.head()
         if vault.last_epoch and head.time_s < vault.last_time + vault.min_interval:
             return False
-        # Tried on the node first: what would revert, or cannot be paid, is refused for nothing.
-        prepared = self._vault.prepare_anchor(self._key.address, epoch.head, epoch.head_hash)
+        try:  # on the node first: what would revert, or cannot be paid, is refused for nothing
+            prepared = self._vault.prepare_anchor(self._key.address, epoch.head, epoch.head_hash)
+        except ChainRefused:
+            if self._is_still(epoch):
+                raise
+            return False  # another process has just sent it
         return self._store(epoch, prepared.sign(self._key), now)
 
     def _already_there(self, epoch: Pending) -> bool:
@@ -160,6 +164,11 @@ class Anchoring:
                 hint="is the database an old backup? is the anchor key stolen?",
             )  # fmt: skip
         return False
+
+    def _is_still(self, epoch: Pending) -> bool:
+        with self._database.read() as connection:
+            now = pending(connection)
+        return now is not None and (now.number, now.state) == (epoch.number, epoch.state)
 
     def _store(self, epoch: Pending, signed: Signed, now: int) -> bool:
         """False when another process has stored one meanwhile: ours is forgotten, nobody saw it."""

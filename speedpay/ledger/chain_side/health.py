@@ -19,8 +19,10 @@ from speedpay.units import Amount
 
 _log = logging.getLogger("speedpay.ledger.chain")
 
-#: The newest anchor may be this many intervals old before it is an alarm.
+#: The newest anchor may be this many intervals old before it is an alarm; and a block takes a minute
+#: to be final, which counts when intervals are short.
 LATE_INTERVALS = 2
+_FINAL_S = 120
 
 
 def last_anchor(connection: sa.Connection) -> LastAnchor | None:
@@ -39,10 +41,10 @@ def late(connection: sa.Connection, interval_s: int, now: int) -> str | None:
     anchored = last_anchor(connection)
     first = connection.execute(sa.select(sa.func.min(epochs.c.closed_at))).scalar()
     since = anchored.time if anchored else first
-    if since is None or now - since <= LATE_INTERVALS * interval_s:
+    limit_s = max(LATE_INTERVALS * interval_s, interval_s + _FINAL_S)
+    if since is None or now - since <= limit_s:
         return None
-    minutes = LATE_INTERVALS * interval_s // 60
-    return f"the chain has taken no epoch for more than {minutes} minutes"
+    return f"the chain has taken no epoch for more than {limit_s // 60} minutes"
 
 
 def told(connection: sa.Connection, interval_s: int, limit: Amount, now: int) -> ChainHealth:

@@ -251,7 +251,7 @@ def test_a_node_an_hour_behind_is_not_believed(two: Vaulted) -> None:
     two.node.nodes[0].fault("behind", blocks=2 * SOLID)
     assert "61 minutes behind" in sounding(two)
     two.node.nodes[0].heal()
-    assert "no epoch for more than 2 minutes" in sounding(two)  # but the next is on its way
+    assert "no epoch for more than 3 minutes" in sounding(two)  # but the next is on its way
     assert two.state(2) == State.SENT
 
 
