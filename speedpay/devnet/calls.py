@@ -20,6 +20,7 @@ CALL, CALLCODE, DELEGATECALL, STATICCALL = 0xF1, 0xF2, 0xF4, 0xFA
 
 def call(frame: Frame, opcode: int) -> None:
     """All four kinds; ``opcode`` says which."""
+    frame.transaction.spend_time()
     stack = frame.stack
     requested, word = stack.pop(), stack.pop()
     value = stack.pop() if opcode in (CALL, CALLCODE) else 0
@@ -186,6 +187,7 @@ def _must_go_on(halt: Halt) -> None:
 
 def create(frame: Frame, salted: int) -> None:
     """CREATE, or CREATE2 when ``salted``."""
+    frame.transaction.spend_time()
     stack = frame.stack
     value, offset, size = stack.pop(), stack.pop(), stack.pop()
     cost = energy.CREATE + frame.growth(offset, size)

@@ -113,10 +113,7 @@ def jumpi(frame: Frame, _: int) -> None:
 def _go(frame: Frame, target: int) -> None:
     if target not in frame.program.jump_destinations:
         raise Halt(Result.BAD_JUMP_DESTINATION, f"no jump destination at {target:#x}")
-    transaction = frame.transaction
-    transaction.jumps_left -= 1
-    if transaction.jumps_left < 0:
-        raise Halt(Result.OUT_OF_TIME, "too many jumps for one transaction")
+    frame.transaction.spend_time()
     frame.pc = target
 
 

@@ -41,8 +41,14 @@ class Transaction:
     load: Callable[[bytes], Program]
     #: How many contracts and calls contracts have made: part of a new contract's address.
     nonce: int = 0
-    #: How often code may still jump before the machine says OUT_OF_TIME.
-    jumps_left: int = 0
+    #: How many jumps and calls are left.
+    time_left: int = 0
+
+    def spend_time(self) -> None:
+        """Once for each jump and call: nothing else lets code run longer than it is."""
+        self.time_left -= 1
+        if self.time_left < 0:
+            raise Halt(Result.OUT_OF_TIME, "too many jumps and calls for one transaction")
 
 
 class Frame:

@@ -6,7 +6,7 @@ It keeps TRON's rules of energy and results, which no Ethereum engine does, to t
 
 Not modelled, and refused with ``NotModelled`` when code reaches it: SELFDESTRUCT, TRC-10 and staking
 operations, the built-in contracts from 6 on. Time is not measured, so that every run gives the same:
-instead of 80 ms a transaction has a number of jumps.
+instead of 80 ms a transaction has a number of jumps and calls.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from speedpay.devnet.message import (
 from speedpay.devnet.operations import load
 from speedpay.devnet.state import State
 
-#: About two seconds of this machine; an endless loop is the only thing known to need so many.
-JUMP_LIMIT = 2_000_000
+#: In jumps and calls: about two seconds of this machine, which only an endless loop needs.
+TIME_LIMIT = 1_000_000
 
 
 def execute(
@@ -34,7 +34,7 @@ def execute(
     block: BlockContext,
     message: Message,
     rules: energy.Rules = energy.CANCUN,
-    jump_limit: int = JUMP_LIMIT,
+    time_limit: int = TIME_LIMIT,
 ) -> Outcome:
     """Run one message. The state afterwards is that of a success, or as it was before.
 
@@ -44,7 +44,7 @@ def execute(
     """
     target = _check(state, message)
     transaction = Transaction(
-        state, block, rules, message.caller, message.txid, load, jumps_left=jump_limit
+        state, block, rules, message.caller, message.txid, load, time_left=time_limit
     )
     mark = state.mark()
     try:

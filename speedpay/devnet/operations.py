@@ -135,7 +135,7 @@ def _row(opcode: int) -> Row:
 ROWS = [_row(opcode) for opcode in range(256)]
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)  # code may be long
 def load(code: bytes) -> Program:
     """Code made ready to run. Past its end stands STOP, and zeros for what a last PUSH lacks."""
     rows: list[Row] = []

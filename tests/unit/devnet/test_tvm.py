@@ -58,14 +58,22 @@ def test_a_number_without_operation_is_illegal(opcode: int) -> None:
 
 def test_an_endless_loop_ends_by_time_when_the_energy_would_last_longer() -> None:
     message = Message(OWNER, to=A, energy_limit=10**12)
-    outcome = execute(state_of(a="JUMPDEST 0 JUMP"), BLOCK, message, jump_limit=1_000)
+    outcome = execute(state_of(a="JUMPDEST 0 JUMP"), BLOCK, message, time_limit=1_000)
     assert (outcome.result, outcome.energy_used) == (Result.OUT_OF_TIME, 10**12)
 
 
 def test_time_that_is_over_in_a_call_is_over_for_the_caller_too() -> None:
     state = state_of(a=f"{to(B)} 1 {RETURN_TOP}", b="JUMPDEST 0 JUMP")
     message = Message(OWNER, to=A, energy_limit=10**12)
-    assert execute(state, BLOCK, message, jump_limit=1_000).result is Result.OUT_OF_TIME
+    assert execute(state, BLOCK, message, time_limit=1_000).result is Result.OUT_OF_TIME
+
+
+def test_calls_within_calls_within_calls_end_by_time_too() -> None:
+    """Two calls to itself in each frame: 2^64 of them, without one jump."""
+    itself = f"0 0 0 0 0 {number(A)} GAS CALL POP"
+    message = Message(OWNER, to=A, energy_limit=10**12)
+    outcome = execute(state_of(a=f"{itself} {itself}"), BLOCK, message, time_limit=1_000)
+    assert outcome.result is Result.OUT_OF_TIME
 
 
 def test_a_revert_gives_its_data_and_keeps_what_energy_was_left() -> None:

@@ -151,6 +151,13 @@ def test_a_transfer_that_cannot_be_ends_the_caller_and_keeps_its_energy(
     assert (before.result, before.energy_used) == (Result.UNKNOWN, LIMIT)
 
 
+def test_a_transfer_that_cannot_be_costs_the_caller_of_the_one_who_tried_all_it_gave() -> None:
+    state = state_of(a=f"{to(B, given='50000')} {RETURN_TOP}", b=to(B, 1))
+    outcome = call(state)
+    assert number(outcome.returned) == 0
+    assert 50_000 < outcome.energy_used < 50_200
+
+
 def test_the_receiver_of_money_has_2300_energy_for_nothing() -> None:
     state = state_of(a=f"0 0 0 0 1 {number(B)} 0 CALL {RETURN_TOP}", b="0 0 LOG0 GAS 0 MSTORE")
     outcome = call(state)

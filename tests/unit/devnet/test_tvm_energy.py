@@ -56,7 +56,7 @@ def frame_of(
 ) -> Frame:
     state = state or State()
     state.create_account(CONTRACT)
-    transaction = Transaction(state, BLOCK, rules, OWNER, bytes(32), load, jumps_left=100)
+    transaction = Transaction(state, BLOCK, rules, OWNER, bytes(32), load, time_left=100)
     return Frame(transaction, code, address=CONTRACT, caller=OWNER, value=0, data=b"", energy=limit)
 
 
