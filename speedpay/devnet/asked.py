@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from speedpay.chain.address import PREFIX, from_base58
-from speedpay.devnet.wire import unhex
+from speedpay.devnet.jsonform import unhex
 from speedpay.errors import Malformed
 
 

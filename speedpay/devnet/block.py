@@ -15,8 +15,9 @@ from typing import Any
 import coincurve
 
 from speedpay.chain.address import of_public_key
-from speedpay.devnet import wire
+from speedpay.devnet import jsonform, wire
 from speedpay.devnet.receipt import Receipt
+from speedpay.devnet.schema import Fields
 from speedpay.devnet.transaction import Transaction
 from speedpay.errors import InvalidSetting
 
@@ -30,13 +31,13 @@ class Block:
     number: int
     id: bytes
     time_ms: int
-    header: wire.Message
+    header: Fields
     witness_signature: bytes
     transactions: tuple[Transaction, ...] = ()
     receipts: tuple[Receipt, ...] = ()
 
     def to_json(self, visible: bool) -> dict[str, Any]:
-        header: dict[str, Any] = {"raw_data": wire.to_json("BlockHeader", self.header, visible)}
+        header: dict[str, Any] = {"raw_data": jsonform.to_json("BlockHeader", self.header, visible)}
         if self.witness_signature:
             header["witness_signature"] = self.witness_signature.hex()
         out: dict[str, Any] = {"blockID": self.id.hex(), "block_header": header}
@@ -68,7 +69,7 @@ class Witness:
     ) -> Block:
         """``forks``: how many reorgs there were; it makes the blocks after one differ from those before."""
         number = parent.number + 1
-        header: wire.Message = {
+        header: Fields = {
             "timestamp": time_ms,
             "txTrieRoot": _trie_root(transactions),
             "parentHash": parent.id,
@@ -85,19 +86,23 @@ class Witness:
 
 
 def genesis(given: bytes | None = None) -> Block:
-    """Block 0, with time 0 as on the real networks. ``given``: an id of 32 bytes that begins with 8
-    zero bytes. Raises InvalidSetting for the id of a real chain."""
+    """Block 0, with time 0 as on the real networks. ``given``: its id, see ``check_id``."""
     block_id = bytes(8) + secrets.token_bytes(24) if given is None else given
+    check_id(block_id)
+    header: Fields = {
+        "txTrieRoot": bytes(32),
+        "parentHash": hashlib.sha256(b"speedpay devnet").digest(),
+    }
+    return Block(0, block_id, 0, header, b"")
+
+
+def check_id(block_id: bytes) -> None:
+    """32 bytes that begin with 8 zero bytes, and not the id of a real chain; else InvalidSetting."""
     if len(block_id) != 32 or block_id[:8] != bytes(8):
         raise InvalidSetting("must be 32 bytes, the first 8 zero", field="genesis")
     real = REAL_CHAINS.get(block_id[-4:].hex())
     if real is not None:
         raise InvalidSetting(f"is the id of {real}: a devnet never bears it", field="genesis")
-    header: wire.Message = {
-        "txTrieRoot": bytes(32),
-        "parentHash": hashlib.sha256(b"speedpay devnet").digest(),
-    }
-    return Block(0, block_id, 0, header, b"")
 
 
 def _trie_root(transactions: tuple[Transaction, ...]) -> bytes:

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from speedpay.devnet.admission import admit, check_in_time
-from speedpay.devnet.block import Block, Witness, genesis
+from speedpay.devnet.block import Block, Witness, check_id, genesis
 from speedpay.devnet.block_log import BlockLog
 from speedpay.devnet.clock import Clock
 from speedpay.devnet.execution import Rejected, apply
@@ -170,7 +170,6 @@ class Chain:
                 done.append((transaction, apply(self.world, transaction, context, time_ms)))
             except Rejected as error:
                 _log.info("%s does not enter a block: %s", transaction.txid.hex(), error)
-        self._pool = {}
         transactions, receipts = tuple(one for one, _ in done), tuple(one for _, one in done)
         block = self.witness.seal(self.head, time_ms, transactions, receipts, self._forks)
         journal = state.take_journal()
@@ -178,7 +177,9 @@ class Chain:
             self._log.append(block, self.world.writes(journal))
         except BaseException:
             state.undo(journal)
+            self._wait_again(list(self._pool.values()))
             raise
+        self._pool = {}
         self._add(block, journal)
 
     def give(self, to: bytes, sun: int) -> Transaction:
@@ -219,15 +220,19 @@ class Chain:
             returning: list[Transaction] = []
             for _ in range(depth):
                 returning = [*self._remove().transactions, *returning]
-            waiting, self._pool = [*returning, *self._pool.values()], {}
-            for transaction in [] if drop else waiting:
-                try:
-                    check_in_time(transaction, self)
-                    self._execute_pending(transaction)
-                    self._pool[transaction.txid] = transaction
-                except Rejected as error:
-                    _log.info("%s is lost in a reorg: %s", transaction.txid.hex(), error)
+            self._wait_again([] if drop else [*returning, *self._pool.values()])
             return len(self._pool)
+
+    def _wait_again(self, transactions: list[Transaction]) -> None:
+        """Fill the pool anew, on top of a head that has changed."""
+        self._pool = {}
+        for transaction in transactions:
+            try:
+                check_in_time(transaction, self)
+                self._execute_pending(transaction)
+                self._pool[transaction.txid] = transaction
+            except Rejected as error:
+                _log.info("%s is lost in a reorg: %s", transaction.txid.hex(), error)
 
     def _execute_pending(self, transaction: Transaction) -> None:
         context = self.context(self.head.number, self.head.time_ms)
@@ -267,7 +272,7 @@ class Chain:
         self._solid = max(self._solid, self._log.fact("solid"))
         self.clock.offset_ms += self._log.fact("clock_offset_ms")
         if self._blocks:
-            genesis(self._blocks[0].id)  # refuses a real chain's id, also out of a file
+            check_id(self._blocks[0].id)  # refuses a real chain's id, also out of a file
             if genesis_id not in (None, self._blocks[0].id):
                 raise InvalidSetting("is not that of the chain in this directory", field="genesis")
             return

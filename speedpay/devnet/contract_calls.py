@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from speedpay.chain.keccak import keccak256
-from speedpay.devnet import fees, wire
+from speedpay.devnet import fees, jsonform
 from speedpay.devnet.asked import Asked
 from speedpay.devnet.execution import Rejected, check_transfer
 from speedpay.devnet.machine import execute
 from speedpay.devnet.message import Invalid, Message, NotModelled, Outcome, Result
 from speedpay.devnet.receipt import logs_to_json
+from speedpay.devnet.schema import TYPE_URL, Fields
 from speedpay.devnet.transaction import (
     SignatureProblem,
     Transaction,
@@ -38,7 +39,7 @@ Exchange = Callable[[Transaction], Transaction]
 def contract(view: View, asked: Asked) -> dict[str, Any]:
     with view.state() as world:
         found = world.contract(asked.address("value"))
-    return {} if found is None else wire.to_json("SmartContract", found, asked.visible)
+    return {} if found is None else jsonform.to_json("SmartContract", found, asked.visible)
 
 
 def contract_info(view: View, asked: Asked) -> dict[str, Any]:
@@ -49,7 +50,7 @@ def contract_info(view: View, asked: Asked) -> dict[str, Any]:
             return {}
         code = world.state.code(address)
     return {
-        "smart_contract": wire.to_json("SmartContract", found, asked.visible),
+        "smart_contract": jsonform.to_json("SmartContract", found, asked.visible),
         "runtimecode": code.hex(),
         "contract_state": {},
     }
@@ -102,11 +103,11 @@ def estimate_energy(view: View, asked: Asked) -> dict[str, Any]:
     return {"result": {"result": True}, "energy_required": -(-high // fees.SUN_PER_ENERGY)}
 
 
-def _call(asked: Asked) -> wire.Message:
+def _call(asked: Asked) -> Fields:
     """The TriggerSmartContract that the parameters describe."""
     if not asked.has("owner_address"):
         raise Malformed("isn't set.", field="owner_address")
-    call = wire.from_json("TriggerSmartContract", asked.given, asked.visible)
+    call = jsonform.from_json("TriggerSmartContract", asked.given, asked.visible)
     selector = asked.text("function_selector")
     if selector:
         call["data"] = keccak256(selector.encode())[:4] + asked.hex("parameter")
@@ -115,7 +116,7 @@ def _call(asked: Asked) -> wire.Message:
     return call
 
 
-def _run(view: View, call: wire.Message, energy: int) -> Outcome:
+def _run(view: View, call: Fields, energy: int) -> Outcome:
     to, owner = call.get("contract_address"), call["owner_address"]
     with view.state() as world:
         if to is not None and to not in world.contracts:
@@ -132,7 +133,7 @@ def _run(view: View, call: wire.Message, energy: int) -> Outcome:
 
 
 def create_transaction(view: View, asked: Asked, exchange: Exchange) -> dict[str, Any]:
-    transfer = wire.from_json("TransferContract", asked.given, asked.visible)
+    transfer = jsonform.from_json("TransferContract", asked.given, asked.visible)
     transaction = _new(view, "TransferContract", transfer, asked=asked)
     with view.state() as world:
         if not world.exists(transaction.owner):
@@ -167,18 +168,18 @@ def deploy(view: View, asked: Asked, exchange: Exchange) -> dict[str, Any]:
         if asked.has(name):
             new[name] = asked.given[name]
     given = {"owner_address": asked.text("owner_address"), "new_contract": new}
-    create = wire.from_json("CreateSmartContract", given, asked.visible)
+    create = jsonform.from_json("CreateSmartContract", given, asked.visible)
     transaction = _new(view, "CreateSmartContract", create, asked.number("fee_limit"), asked)
     return _unsigned(exchange(transaction), asked)
 
 
 def _new(
-    view: View, kind: str, contract: wire.Message, fee_limit: int = 0, asked: Asked | None = None
+    view: View, kind: str, contract: Fields, fee_limit: int = 0, asked: Asked | None = None
 ) -> Transaction:
     head = view.head
-    inner: wire.Message = {
+    inner: Fields = {
         "type": kind,
-        "parameter": {"type_url": wire.TYPE_URL + kind, "value": contract},
+        "parameter": {"type_url": TYPE_URL + kind, "value": contract},
     }
     if asked is not None and asked.has("Permission_id"):
         inner["Permission_id"] = asked.number("Permission_id")

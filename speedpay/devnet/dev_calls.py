@@ -28,10 +28,10 @@ _MAX_ADVANCE_S = 366 * 24 * 60 * 60
 
 
 def answer(chain: Chain, faults: Faults, name: str, given: Any) -> Answer:
+    if name not in _CALLS:
+        return Answer({"Error": f"there is no call dev/{name[:100]}"}, 404)
     try:
         return Answer(_CALLS[name](chain, faults, Asked(given)))
-    except KeyError:
-        return Answer({"Error": f"there is no call dev/{name[:100]}"}, 404)
     except (SpeedpayError, Rejected) as error:
         return Answer({"Error": str(error)}, 400)
 

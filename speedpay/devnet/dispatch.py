@@ -60,6 +60,10 @@ BROADCASTING: dict[str, Callable[[Asked], Transaction]] = {
     "broadcasttransaction": contracts.broadcast_json,
     "broadcasthex": contracts.broadcast_hex,
 }
+_GROUPS = {
+    "wallet": BOTH.keys() | WALLET.keys() | BUILDING.keys() | BROADCASTING.keys(),
+    "walletsolidity": BOTH.keys(),
+}
 
 
 @dataclass(frozen=True)
@@ -88,10 +92,11 @@ def answer(chain: Chain, faults: Faults, path: str, given: Any) -> Answer:
     if Kind.BUSY in struck and "/broadcast" not in path:
         lacking = "class java.lang.IllegalAccessException : lack of computing resources"
         return Answer({"Error": lacking})
-    try:
-        return Answer(_answer(chain, struck, path, Asked(given)))
-    except KeyError:
+    group, _, name = path.partition("/")
+    if name not in _GROUPS.get(group, ()):
         return Answer({"Error": f"there is no call {path[:100]}"}, 404)
+    try:
+        return Answer(_answer(chain, struck, group, name, Asked(given)))
     except Rejected as error:
         name = "class org.tron.core.exception.ContractValidateException"
         return Answer({"Error": f"{name} : {error.message}"})
@@ -99,20 +104,15 @@ def answer(chain: Chain, faults: Faults, path: str, given: Any) -> Answer:
         return Answer({"Error": f"class java.lang.IllegalArgumentException : {error}"})
 
 
-def _answer(chain: Chain, struck: dict[Kind, Fault], path: str, asked: Asked) -> Any:
-    group, _, name = path.partition("/")
-    if group not in ("wallet", "walletsolidity"):
-        raise KeyError(path)
-    if group == "wallet" and name in BROADCASTING:
+def _answer(chain: Chain, struck: dict[Kind, Fault], group: str, name: str, asked: Asked) -> Any:
+    if name in BROADCASTING:
         return _broadcast(chain, struck, BROADCASTING[name](asked), asked)
     with chain.lock:
         view = _view(chain, struck, solid_only=group == "walletsolidity")
-        if group == "wallet" and name in BUILDING:
+        if name in BUILDING:
             exchange = another if Kind.LIE_TXID in struck else _the_same
             return BUILDING[name](view, asked, exchange)
-        if group == "wallet" and name in WALLET:
-            return WALLET[name](view, asked)
-        return BOTH[name](view, asked)
+        return (BOTH | WALLET)[name](view, asked)
 
 
 def _view(chain: Chain, struck: dict[Kind, Fault], *, solid_only: bool) -> View:

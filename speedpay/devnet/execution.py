@@ -14,6 +14,7 @@ from speedpay.devnet import fees, wire
 from speedpay.devnet.machine import execute
 from speedpay.devnet.message import BlockContext, Invalid, Message, NotModelled, Outcome, Result
 from speedpay.devnet.receipt import PLAIN, Receipt
+from speedpay.devnet.schema import Fields
 from speedpay.devnet.transaction import Transaction
 from speedpay.devnet.world import World
 
@@ -38,14 +39,12 @@ def apply(world: World, transaction: Transaction, block: BlockContext, time_ms: 
     mark = world.state.mark()
     try:
         return _apply(world, transaction, block, time_ms)
-    except (Invalid, NotModelled) as error:
+    except BaseException as error:
         world.state.rollback(mark)
-        raise invalid(str(error)) from error
-    except fees.TooPoor as error:
-        world.state.rollback(mark)
-        raise Rejected("BANDWITH_ERROR", "Account resource insufficient error.") from error
-    except Rejected:
-        world.state.rollback(mark)
+        if isinstance(error, Invalid | NotModelled):
+            raise invalid(str(error)) from error
+        if isinstance(error, fees.TooPoor):
+            raise Rejected("BANDWITH_ERROR", "Account resource insufficient error.") from error
         raise
     finally:
         world.state.settle()
@@ -105,7 +104,7 @@ def with_energy(world: World, message: Message, fee_limit_sun: int) -> Message:
     )  # fmt: skip
 
 
-def check_transfer(world: World, contract: wire.Message) -> int:
+def check_transfer(world: World, contract: Fields) -> int:
     """Returns the fee for opening the account of the receiver. Raises Rejected."""
     owner = contract.get("owner_address", b"")
     to, amount = contract.get("to_address"), contract.get("amount", 0)
@@ -125,7 +124,7 @@ def check_transfer(world: World, contract: wire.Message) -> int:
     return fee
 
 
-def _transfer(world: World, contract: wire.Message, time_ms: int) -> int:
+def _transfer(world: World, contract: Fields, time_ms: int) -> int:
     fee = check_transfer(world, contract)
     owner, to, amount = contract["owner_address"], contract["to_address"], contract["amount"]
     if fee:
@@ -135,7 +134,7 @@ def _transfer(world: World, contract: wire.Message, time_ms: int) -> int:
     return fee
 
 
-def _trigger(world: World, contract: wire.Message, txid: bytes) -> Message:
+def _trigger(world: World, contract: Fields, txid: bytes) -> Message:
     to = contract.get("contract_address", b"")
     if to not in world.contracts:
         raise invalid("No contract or not a smart contract")
@@ -174,13 +173,13 @@ def _keep_contract(world: World, transaction: Transaction, outcome: Outcome, tim
     world.state.put(world.created, address, time_ms)
 
 
-def _call_value(contract: wire.Message) -> int:
+def _call_value(contract: Fields) -> int:
     value: int = contract.get("call_value", 0)
     if value < 0:
         raise invalid("callValue must be >= 0")
     return value
 
 
-def _no_tokens(contract: wire.Message) -> None:
+def _no_tokens(contract: Fields) -> None:
     if contract.get("call_token_value") or contract.get("token_id"):
         raise invalid("TRC-10 tokens are not modelled by this development chain")

@@ -11,7 +11,7 @@ import itertools
 import coincurve
 
 from speedpay.chain.address import of_public_key
-from speedpay.devnet import wire
+from speedpay.devnet.schema import TYPE_URL, Fields
 from speedpay.devnet.transaction import Transaction, build
 from speedpay.errors import InvalidSetting
 
@@ -30,7 +30,7 @@ class Faucet:
         """A signed transfer. ``reference``: the id of a block."""
         if not 0 < sun <= MAX_GRANT_SUN:
             raise InvalidSetting(f"must be 1 to {MAX_GRANT_SUN}", field="amount_sun")
-        raw_data: wire.Message = {
+        raw_data: Fields = {
             "ref_block_bytes": reference[6:8],
             "ref_block_hash": reference[8:16],
             # The same grant twice in a millisecond shall be two transactions.
@@ -40,7 +40,7 @@ class Faucet:
                 {
                     "type": "TransferContract",
                     "parameter": {
-                        "type_url": wire.TYPE_URL + "TransferContract",
+                        "type_url": TYPE_URL + "TransferContract",
                         "value": {
                             "owner_address": self.address, "to_address": to, "amount": sun,
                         },

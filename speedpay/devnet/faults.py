@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from fnmatch import fnmatchcase
 
-from speedpay.devnet import wire
+from speedpay.devnet.schema import TYPE_URL, Fields
 from speedpay.devnet.transaction import Transaction, build
 from speedpay.errors import InvalidSetting
 
@@ -129,10 +129,10 @@ THIEF = bytes.fromhex("bad0" * 10)
 
 def another(asked: Transaction) -> Transaction:
     """A transfer of one TRX to the thief, in all else like the transaction that was asked about."""
-    stolen: wire.Message = {
+    stolen: Fields = {
         "type": "TransferContract",
         "parameter": {
-            "type_url": wire.TYPE_URL + "TransferContract",
+            "type_url": TYPE_URL + "TransferContract",
             "value": {"owner_address": asked.owner, "to_address": THIEF, "amount": 1_000_000},
         },
     }

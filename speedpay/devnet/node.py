@@ -18,14 +18,16 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from speedpay.devnet.block import check_id as check_genesis
 from speedpay.devnet.block_log import BlockLog
 from speedpay.devnet.chain import Chain
 from speedpay.devnet.clock import Clock
 from speedpay.devnet.faults import Fault
 from speedpay.devnet.server import NodeServer
+from speedpay.devnet.server import listen as listen_on
 from speedpay.errors import InvalidSetting
 
 _log = logging.getLogger("speedpay.devnet")
@@ -81,15 +83,14 @@ class Devnet:
         self._block_time = block_time
         self._stopping = threading.Event()
         self.failed: BaseException | None = None
-        self._servers: list[NodeServer] = []
+        if genesis is not None:
+            check_genesis(genesis)
         interval_ms = round((3.0 if block_time is None else block_time) * 1000)
-        self.chain = Chain(BlockLog(data), Clock(), interval_ms, genesis, funded)
-        try:
-            for host, port in listen:
-                self._servers.append(NodeServer(self.chain, host, port))
-        except BaseException:
-            self.close()
-            raise
+        with ExitStack() as undo:  # what cannot listen makes no files
+            sockets = [undo.enter_context(listen_on(host, port)) for host, port in listen]
+            self.chain = Chain(BlockLog(data), Clock(), interval_ms, genesis, funded)
+            undo.pop_all()
+        self._servers = [NodeServer(self.chain, one) for one in sockets]
         self.nodes = [Node(server) for server in self._servers]
         self._miner = threading.Thread(target=self._mine, name="devnet miner", daemon=True)
 
@@ -123,7 +124,7 @@ class Devnet:
         self._stopping.set()
         for server in self._servers:
             server.stop()
-        if hasattr(self, "_miner") and self._miner.is_alive():
+        if self._miner.is_alive():
             self._miner.join(10)
         self.chain.close()
 

@@ -32,12 +32,12 @@ BODY_DEADLINE_S = 10.0
 
 
 class NodeServer(uvicorn.Server):
-    """Listens when it is made; serves in a thread between ``start`` and ``stop``."""
+    """Serves in a thread between ``start`` and ``stop``. ``listening``: from ``listen``."""
 
-    def __init__(self, chain: Chain, host: str, port: int) -> None:
+    def __init__(self, chain: Chain, listening: socket.socket) -> None:
         self.faults = Faults()
         self._chain = chain
-        self._socket = _listen(host, port)
+        self._socket = listening
         self._ready = threading.Event()
         super().__init__(
             uvicorn.Config(
@@ -136,7 +136,8 @@ async def _given(http: HttpRequest) -> Any:
         raise Malformed("is not JSON", field="body") from error
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """On loopback, else InvalidSetting."""
     try:
         loopback = ip_address(host).is_loopback
     except ValueError:

@@ -14,7 +14,8 @@ from typing import Any
 import coincurve
 
 from speedpay.chain.address import of_contract, of_public_key
-from speedpay.devnet import wire
+from speedpay.devnet import jsonform, wire
+from speedpay.devnet.schema import TYPE_URL, Fields
 from speedpay.errors import Malformed
 
 _MAX_SIGNATURES = 5
@@ -28,17 +29,17 @@ class SignatureProblem(Exception):
 @dataclass(frozen=True)
 class Transaction:
     raw: bytes  # raw_data, encoded
-    raw_data: wire.Message
+    raw_data: Fields
     signatures: tuple[bytes, ...] = ()
     type: str = field(init=False)
-    contract: wire.Message = field(init=False)  # of the single contract
+    contract: Fields = field(init=False)  # of the single contract
 
     def __post_init__(self) -> None:
         contracts = self.raw_data.get("contract", [])
         if len(contracts) != 1:
             raise Malformed("must hold exactly one contract", field="raw_data.contract")
         kind, parameter = contracts[0].get("type"), contracts[0].get("parameter")
-        if kind is None or parameter is None or parameter["type_url"] != wire.TYPE_URL + kind:
+        if kind is None or parameter is None or parameter["type_url"] != TYPE_URL + kind:
             raise Malformed("type and type_url must be given and equal", field="raw_data.contract")
         if "owner_address" not in parameter["value"]:
             raise Malformed("must be given", field=f"{kind}.owner_address")
@@ -104,12 +105,12 @@ class Transaction:
         out["txID"] = self.txid.hex()
         if self.type == "CreateSmartContract":
             out["contract_address"] = "41" + self.new_contract_address.hex()
-        out["raw_data"] = wire.to_json("raw", self.raw_data, visible)
+        out["raw_data"] = jsonform.to_json("raw", self.raw_data, visible)
         out["raw_data_hex"] = self.raw.hex()
         return out
 
 
-def build(raw_data: wire.Message, signatures: tuple[bytes, ...] = ()) -> Transaction:
+def build(raw_data: Fields, signatures: tuple[bytes, ...] = ()) -> Transaction:
     return Transaction(wire.encode("raw", raw_data), raw_data, signatures)
 
 
@@ -126,13 +127,13 @@ def from_json(given: Any, visible: bool) -> Transaction:
     tronpy sends back the one it was given, and what counts is the content."""
     if not isinstance(given, dict):
         raise Malformed("must be an object", field="transaction")
-    raw_data = wire.from_json("raw", given.get("raw_data"), visible)
+    raw_data = jsonform.from_json("raw", given.get("raw_data"), visible)
     signatures = given.get("signature") or []
     if not isinstance(signatures, list) or not all(isinstance(one, str) for one in signatures):
         raise Malformed("must be a list of strings", field="signature")
     if len(signatures) > 64 or any(len(one) > 1024 for one in signatures):
         raise Malformed("is too long", field="signature")
-    made = build(raw_data, tuple(wire.unhex(one, "signature") for one in signatures))
+    made = build(raw_data, tuple(jsonform.unhex(one, "signature") for one in signatures))
     said = given.get("raw_data_hex")
     if said is not None and (not isinstance(said, str) or said.lower() != made.raw.hex()):
         raise Malformed("does not agree with raw_data", field="raw_data_hex")

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from speedpay.devnet import wire
+from speedpay.devnet.schema import Fields
 from speedpay.devnet.state import ABSENT, Change, State
 
 #: One value that a block left behind: table, key, value (None: no longer there). All plain bytes and
@@ -34,7 +35,7 @@ class World:
     def exists(self, address: bytes) -> bool:
         return address in self.state.balances
 
-    def contract(self, address: bytes) -> wire.Message | None:
+    def contract(self, address: bytes) -> Fields | None:
         encoded = self.contracts.get(address)
         return None if encoded is None else wire.decode("SmartContract", encoded)
 
