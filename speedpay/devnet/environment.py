@@ -2,7 +2,7 @@
 
 Where TRON differs from Ethereum: BALANCE and the like cost little; copying has no base price; DIFFICULTY,
 GASLIMIT and GASPRICE are 0; BASEFEE is the price of energy in sun; blobs do not exist and cost nothing
-(TIP-650); CHAINID is the last four bytes of the genesis block's id.
+(TIP-745); CHAINID is the last four bytes of the genesis block's id.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def mstore8(frame: Frame, _: int) -> None:
 
 
 def mcopy(frame: Frame, _: int) -> None:
-    """Source and target may overlap (EIP-5656)."""
+    """Source and target may overlap (EIP-5656, TIP-651)."""
     target, source, size = frame.stack.pop(), frame.stack.pop(), frame.stack.pop()
     furthest = max(target, source)
     cost = frame.growth(furthest, size)
@@ -90,6 +90,7 @@ def sstore(frame: Frame, _: int) -> None:
 
 
 def tload(frame: Frame, _: int) -> None:
+    """Storage for the length of a transaction (EIP-1153, TIP-650)."""
     stack = frame.stack
     stack[-1] = frame.state.transient.get((frame.address, stack[-1]), 0)
 

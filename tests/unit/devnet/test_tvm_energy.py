@@ -78,6 +78,21 @@ def test_an_operation_costs_what_java_tron_asserts(case: dict[str, Any]) -> None
         assert frame.stack[-1] == int(case["top"], 16)
 
 
+def test_all_pushes_duplicates_and_swaps_cost_three() -> None:
+    """java-tron's OperationsTest.testPushDupSwapAndLogOperations, which goes through them all."""
+    for n in range(1, 33):
+        frame = frame_of(bytes([0x5F + n]) + b"\1" * n, 100)
+        assert frame.run() is None
+        assert (100 - frame.energy, frame.stack) == (3, [int("01" * n, 16)])
+    for n in range(1, 17):
+        frame = frame_of(b"\x60\1" + b"\x60\2" * (n - 1) + bytes([0x7F + n]), 100)
+        assert frame.run() is None
+        assert (100 - frame.energy, frame.stack[-1]) == (3 * (n + 1), 1)
+        frame = frame_of(b"\x60\1" + b"\x60\2" * n + bytes([0x8F + n]), 100)
+        assert frame.run() is None
+        assert (100 - frame.energy, frame.stack[-1], frame.stack[0]) == (3 * (n + 2), 1, 2)
+
+
 def test_each_operation_that_takes_words_wants_them_all_there() -> None:
     """java-tron's OperationsTest.testStackUnderFlow, with one word too few."""
     for opcode, operation in OPERATIONS.items():
@@ -191,6 +206,12 @@ def test_three_mebibytes_are_all_the_memory_there_is() -> None:
         ("6021 5f 6020 5e", 3 + 2 + 3 + 9 + 9),
         # EXP by a number of two bytes.
         ("610100 6002 0a", 3 + 3 + 10 + 20),
+        # CALLCODE with value, which makes no account and gives 2,300 for nothing.
+        ("5f 5f 5f 5f 6001 61beef 5a f2", 5 * 2 + 3 + 3 + 40 + 9_000 - 2_300),
+        # CREATE of nothing, and CREATE2 of 32 bytes that are STOP.
+        ("5f 5f 5f f0", 6 + 32_000),
+        ("5f 6020 5f 5f f5", 9 + 32_000 + 3 + 6),
+        ("46", 2), ("48", 2), ("d2", 2), ("d3", 2),
         # EXTCODEHASH, BALANCE, SELFBALANCE, ISCONTRACT.
         ("30 3f", 402), ("30 31", 22), ("47", 5), ("30 d4", 22),
     ],
