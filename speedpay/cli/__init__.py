@@ -64,6 +64,7 @@ COMMANDS: dict[str, _Row] = {
     "balance": _Row("money", "balance", "Show the last confirmed balance."),
     "send": _Row("money", "send", "Send tokens to another account."),
     "history": _Row("money", "history", "List the account's transfers."),
+    "fund": _Row("fund", "fund", "Turn tokens on the chain into balance; show the address."),
     "verify": _Row(
         "verify", "verify", "Check the balance against the chain, whatever the ledger says."
     ),

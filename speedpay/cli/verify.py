@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -12,7 +11,13 @@ from speedpay.cli.chain_wallet import OnChain, on_chain, promised, proofs_of, wh
 from speedpay.cli.output import Output, clean, examples, pass_output, time_text, tokens_text
 from speedpay.cli.unlock import funds_of, ledger_of, unlock, wallet_options
 from speedpay.config import Settings, load
-from speedpay.errors import AlreadyExists, NotFound, SpeedpayError
+from speedpay.errors import (
+    AlreadyExists,
+    LedgerFailed,
+    LedgerUnreachable,
+    NotFound,
+    SpeedpayError,
+)
 from speedpay.ledger_api.client import LedgerClient
 from speedpay.proof.balance import Anchored
 from speedpay.proof.evidence import Evidence
@@ -38,12 +43,17 @@ from speedpay.wallet.verification import Verification, Verified
     "--save", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
     help="Write the evidence to FILE, which others can check.",
 )  # fmt: skip
+@click.option(
+    "--accept-spent", is_flag=True,
+    help="Another copy of this wallet spent what is missing: older receipts are dropped.",
+)  # fmt: skip
 @wallet_options
 @pass_output
 def verify(
     out: Output,
     epoch: int | None,
     save: Path | None,
+    accept_spent: bool,
     ledger_url: str | None,
     passphrase_file: str | None,
 ) -> None:
@@ -55,6 +65,8 @@ def verify(
     if save is not None and save.exists():
         raise AlreadyExists(f"{save} exists already", field="save")
     settings = load({"ledger_url": ledger_url, "passphrase_file": passphrase_file})
+    if accept_spent:
+        out.confirm("Did you spend what is missing, with another copy of this wallet?")
     opened = unlock(out, settings)
     proofs = proofs_of(settings, opened)
     with (
@@ -62,7 +74,8 @@ def verify(
         on_chain(settings, opened, ledger) as chain,
     ):
         try:
-            found = _verification(settings, opened, chain, ledger, proofs).run(epoch)
+            verification = _verification(settings, opened, chain, ledger, proofs, accept_spent)
+            found = verification.run(epoch)
             paid = chain.vault.paid_to(found.finding.evidence.account)
         except Mismatch as error:
             _report_mismatch(out, chain, proofs, error)
@@ -79,8 +92,9 @@ def verify(
 
 
 def _verification(
-    settings: Settings, opened: Unlocked, chain: OnChain, ledger: LedgerClient, proofs: Proofs
-) -> Verification:
+    settings: Settings, opened: Unlocked, chain: OnChain, ledger: LedgerClient, proofs: Proofs,
+    accept_spent: bool,
+) -> Verification:  # fmt: skip
     """What the owner knows is read before the ledger is asked anything."""
     place, keys = opened.place, opened.keys
     assert place.account is not None
@@ -91,9 +105,15 @@ def _verification(
         Domain(place.network, place.ledger_id), chain.bound, place.account, keys.chain.address,
         Payout(settings.home / "wallet", place, keys).named_at(), funds.given(given), proofs.seen(),
     )  # fmt: skip
-    with suppress(SpeedpayError):  # a fresh receipt, for the epochs to come
-        funds.balance(given)
-    return Verification(own, keys.identity, chain.vault, ledger, proofs, funds.receipts)
+    asked: LedgerClient | SpeedpayError = ledger
+    try:
+        funds.balance(given)  # a fresh receipt, for the epochs to come
+    except (LedgerUnreachable, LedgerFailed) as error:
+        asked = error
+    else:
+        if accept_spent:
+            funds.accept_spent()
+    return Verification(own, keys.identity, chain.vault, asked, proofs, funds.receipts)
 
 
 def _report(out: Output, chain: OnChain, found: Verified, paid: Amount, save: Path | None) -> None:
@@ -137,6 +157,8 @@ def _report_mismatch(out: Output, chain: OnChain, proofs: Proofs, error: Mismatc
     evidence, network = error.evidence, chain.tron.network.name
     path = proofs.keep_mismatch(evidence, int(time.time()))
     error.hint = f"keep {path} and show it to others: scripts/verify_independent checks it"
+    if error.field in ("proof.total", "leaf"):
+        error.hint += "; if another copy of this wallet spent it: speedpay verify --accept-spent"
     lines = [f"NOT VERIFIED: {clean(error.message)}"]
     if evidence.anchor is not None:
         lines.append(

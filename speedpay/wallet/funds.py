@@ -124,6 +124,11 @@ class Funds:
             self.receipts.keep(Receipt.of_balance(balance, given))
         return balance
 
+    def accept_spent(self) -> None:
+        """The newest confirmed balance is right, and what is missing was spent elsewhere."""
+        with files.locked(self._lock):
+            self.receipts.drop_all_but_newest()
+
     def given(self, promised: Given = NOTHING_GIVEN) -> Given:
         """Tokens given away since the wallet began: those in channels are ``promised``."""
         sent, open_payment = self.receipts.sent(), self.unresolved()

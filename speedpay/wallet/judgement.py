@@ -53,7 +53,7 @@ class Own:
 class Gathered:
     """What ledger, wallet and chain say of one epoch. ``proof`` None: the ledger shows no leaf.
 
-    ``receipt``: the newest one that the epoch covers.
+    ``receipt``: of those that the epoch covers, the one that demands most.
     """
 
     head: CertifiedHead

@@ -102,16 +102,27 @@ class Receipts:
         self._write(replace(kept, sent=kept.sent + amount))
 
     def keep(self, receipt: Receipt) -> None:
+        """One that demands less never takes the place of another: it may be how a theft is hidden."""
         kept = self._read()
         older = kept.receipts
         if len(older) > 1 and older[-1].time - older[-2].time < _SPACING_S:
-            older = older[:-1]
+            given = Given(receipt.given, receipt.given)
+            if receipt.total >= older[-1].at_least(given):
+                older = older[:-1]
         self._write(replace(kept, receipts=(*older, receipt)[-KEPT:]))
 
-    def covered_by(self, journal_size: int) -> Receipt | None:
-        """The newest receipt that an epoch with so many transfers in its journal must honour."""
+    def strongest(self, journal_size: int, now: Given) -> Receipt | None:
+        """The one that demands most of an epoch with so many transfers in its journal.
+
+        Not the newest: a ledger that took money confirms the smaller balance as readily.
+        """
         covered = [one for one in self._read().receipts if one.journal_size <= journal_size]
-        return max(covered, key=lambda one: one.journal_size, default=None)
+        return max(covered, key=lambda one: (one.at_least(now), one.time), default=None)
+
+    def drop_all_but_newest(self) -> None:
+        """The owner knows where the difference went: another copy of his wallet spent it."""
+        kept = self._read()
+        self._write(replace(kept, receipts=kept.receipts[-1:]))
 
     def _read(self) -> _Kept:
         """Only a memory: what cannot be read demands nothing."""

@@ -56,21 +56,22 @@ class Verified:
 
 
 class Verification:
-    """``ledger`` None: it is not to be asked. ``receipts`` and ``proofs`` are the account's own."""
+    """``ledger`` may be an error: why it need not be asked. ``receipts`` and ``proofs`` are the
+    account's own."""
 
     def __init__(
         self,
         own: Own,
         key: SigningKey,
         anchors: Anchors,
-        ledger: LedgerClient | None,
+        ledger: LedgerClient | SpeedpayError,
         proofs: Proofs,
         receipts: Receipts,
     ) -> None:
         self._own, self._key = own, key
-        self._anchors, self._ledger = anchors, ledger
-        self._proofs, self._receipts = proofs, receipts
-        self._silence: SpeedpayError | None = None  # why the ledger is not asked any more
+        self._anchors, self._proofs, self._receipts = anchors, proofs, receipts
+        self._silence = ledger if isinstance(ledger, SpeedpayError) else None
+        self._ledger = None if isinstance(ledger, SpeedpayError) else ledger
 
     def run(self, epoch: int | None = None) -> Verified:
         """Raises Mismatch; ChainUnreachable; LedgerUnreachable when there is no proof from anybody;
@@ -115,7 +116,7 @@ class Verification:
     def _covered(
         self, head: CertifiedHead, anchor: Anchored, proof: BalanceProof | None
     ) -> Gathered:
-        receipt = self._receipts.covered_by(head.signed.head.journal_size)
+        receipt = self._receipts.strongest(head.signed.head.journal_size, self._own.given)
         return Gathered(head, anchor, proof, receipt)
 
     def _anchor(self, epoch: int, newest: Anchored, txid: bytes | None) -> Anchored:

@@ -38,24 +38,39 @@ def test_what_was_given_away_since_lowers_the_demand_and_what_was_before_does_no
     assert receipt.at_least(NOTHING_GIVEN) == Amount(100), "a store that was lost demands no more"
 
 
-def test_the_newest_receipt_that_an_epoch_covers_is_the_one_that_counts(receipts: Receipts) -> None:
-    for size in (100, 300, 200):
-        receipts.keep(_receipt(size, total=size, time=size * 100))
-    assert receipts.covered_by(99) is None
-    assert receipts.covered_by(250) == _receipt(200, 200, 20_000)
-    assert receipts.covered_by(10_000) == _receipt(300, 300, 30_000)
+def test_of_the_receipts_that_an_epoch_covers_the_one_that_demands_most_counts(
+    receipts: Receipts,
+) -> None:
+    """A ledger that took money signs the smaller balance as readily: the newest is not the one."""
+    for size, total in ((100, 100), (200, 500), (300, 40)):
+        receipts.keep(_receipt(size, total, time=size * 100))
+    given = Given(Amount(10), Amount(10))
+    assert receipts.strongest(99, given) is None
+    assert receipts.strongest(150, given) == _receipt(100, 100, 10_000)
+    assert receipts.strongest(10_000, given) == _receipt(200, 500, 20_000)
+    receipts.drop_all_but_newest()
+    assert receipts.strongest(10_000, given) == _receipt(300, 40, 30_000)
 
 
 def test_asking_every_second_does_not_push_the_older_receipts_out(receipts: Receipts) -> None:
     """Otherwise a loop around ``balance`` would leave only receipts newer than the last epoch."""
-    for second in range(3_000):
+    for second in range(100):
         receipts.keep(_receipt(second))
-    oldest = next(size for size in range(3_000) if receipts.covered_by(size))
-    assert oldest == 0
+    assert receipts.strongest(0, NOTHING_GIVEN) == _receipt(0)
     for minute in range(2 * KEPT):
-        receipts.keep(_receipt(3_000 + minute, time=3_000 + 60 * minute))
-    assert receipts.covered_by(3_000 + KEPT - 2) is None, "and no more than so many are kept"
-    assert receipts.covered_by(3_000 + KEPT) == _receipt(3_000 + KEPT, time=3_000 + 60 * KEPT)
+        receipts.keep(_receipt(100 + minute, time=100 + 60 * minute))
+    assert receipts.strongest(100 + KEPT - 2, NOTHING_GIVEN) is None, "no more than so many"
+    assert receipts.strongest(100 + KEPT, NOTHING_GIVEN) is not None
+
+
+def test_a_smaller_balance_soon_after_never_takes_the_place_of_a_larger_one(
+    receipts: Receipts,
+) -> None:
+    for second, total in enumerate((500, 500, 500, 3)):
+        receipts.keep(_receipt(10, total, time=second))
+    strongest = receipts.strongest(10, NOTHING_GIVEN)
+    assert strongest is not None
+    assert strongest.total == Amount(500)
 
 
 def test_what_was_sent_adds_up_beside_the_receipts(receipts: Receipts) -> None:
@@ -63,16 +78,16 @@ def test_what_was_sent_adds_up_beside_the_receipts(receipts: Receipts) -> None:
     receipts.add_sent(Amount(5))
     receipts.add_sent(Amount(6))
     assert receipts.sent() == Amount(11)
-    assert receipts.covered_by(1) == _receipt(1)
+    assert receipts.strongest(1, NOTHING_GIVEN) == _receipt(1)
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[]", b'{"sent":"-1","receipts":[]}', bytes(9)])
 def test_receipts_that_cannot_be_read_demand_nothing(receipts: Receipts, content: bytes) -> None:
     receipts._path.parent.mkdir()
     receipts._path.write_bytes(content)
-    assert (receipts.sent(), receipts.covered_by(10**9)) == (ZERO, None)
+    assert (receipts.sent(), receipts.strongest(10**9, NOTHING_GIVEN)) == (ZERO, None)
     receipts.keep(_receipt(1))
-    assert receipts.covered_by(1) == _receipt(1)
+    assert receipts.strongest(1, NOTHING_GIVEN) == _receipt(1)
 
 
 @pytest.mark.parametrize("seed", range(200))
