@@ -45,7 +45,7 @@ class BuildFailed(Exception):
     """The compiler could not be fetched, or refused the sources; the text says why."""
 
 
-def _fetch_compiler() -> None:
+def fetch_compiler() -> None:
     """``npm ci``, unless node_modules is of this very lock already."""
     modules = CONTRACTS / "node_modules"
     stamp = modules / ".lock-sha256"
@@ -103,7 +103,7 @@ def compiled(sources: dict[str, str], **settings: Any) -> dict[str, dict[str, An
     A name stands for one contract over all files. Raises
     :class:`BuildFailed` with the compiler's text for errors, and for warnings just as well.
     """
-    _fetch_compiler()
+    fetch_compiler()
     question = {
         "language": "Solidity",
         "sources": {name: {"content": text} for name, text in sources.items()},
@@ -179,6 +179,9 @@ def _differing_keys(path: Path, content: bytes) -> list[str]:
 
 def main(arguments: list[str]) -> int:
     try:
+        if arguments == ["--fetch"]:
+            fetch_compiler()
+            return 0
         made = artifacts()
     except BuildFailed as failed:
         print(f"build_contracts: {failed}", file=sys.stderr)
