@@ -14,6 +14,7 @@ from speedpay.devnet.transaction import SignatureProblem, Transaction
 MAX_TRANSACTION_BYTES = 500 * 1024
 DAY_MS = 24 * 60 * 60 * 1000
 _RESULT_ROOM = 2 * 64
+_PERMISSIONS = (0, 2)  # owner and active: every account has both, with its one key
 
 
 class Known(Protocol):
@@ -62,6 +63,8 @@ def check_in_time(transaction: Transaction, chain: Known) -> None:
 
 
 def check_signature(transaction: Transaction) -> None:
+    if transaction.permission not in _PERMISSIONS:
+        raise Rejected("SIGERROR", "Validate signature error: permission isn't exit")
     try:
         signer = transaction.signer()
     except SignatureProblem as problem:

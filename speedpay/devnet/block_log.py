@@ -18,7 +18,7 @@ from speedpay.devnet.block import Block
 from speedpay.devnet.receipt import Receipt
 from speedpay.devnet.transaction import from_bytes
 from speedpay.devnet.world import Write
-from speedpay.errors import InvalidSetting
+from speedpay.errors import DiskFull, InvalidSetting
 
 FILE = "devnet.sqlite"
 
@@ -61,7 +61,12 @@ class BlockLog:
             writes=writes,
         )
         row = (block.number, msgspec.msgpack.encode(record))
-        self._database.execute("INSERT INTO blocks VALUES (?, ?)", row)
+        try:
+            self._database.execute("INSERT INTO blocks VALUES (?, ?)", row)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+                raise DiskFull("no room left for the blocks of the devnet") from error
+            raise
 
     def cut(self, last: int, facts: dict[str, int]) -> None:
         """Forget the blocks after ``last``."""

@@ -22,6 +22,7 @@ from speedpay.devnet.block_log import BlockLog
 from speedpay.devnet.clock import Clock
 from speedpay.devnet.execution import Rejected, apply
 from speedpay.devnet.faucet import FUNDS_SUN, Faucet
+from speedpay.devnet.fees import SLOT_MS
 from speedpay.devnet.message import BlockContext
 from speedpay.devnet.receipt import Receipt
 from speedpay.devnet.state import Change
@@ -87,7 +88,8 @@ class Chain:
 
     @property
     def next_block_ms(self) -> int:
-        return self.head.time_ms + self.block_ms
+        """Never more than TRON's own 3 s: who makes blocks by hand makes them when he likes."""
+        return self.head.time_ms + min(self.block_ms, SLOT_MS)
 
     def block(self, number: int) -> Block | None:
         return self._blocks[number] if 0 <= number < len(self._blocks) else None
@@ -207,7 +209,7 @@ class Chain:
         """Undo the latest ``depth`` blocks, none of them solid. Their transactions wait for a block
         again, or are forgotten. Returns how many wait. Raises InvalidSetting."""
         with self.lock:
-            if not 0 < depth <= self.head.number - self._solid:
+            if not 0 < depth <= self.head.number - max(1, self._solid):
                 raise InvalidSetting(
                     "must be at least 1 and leave solid blocks alone", field="depth"
                 )

@@ -22,6 +22,7 @@ from speedpay.devnet.transaction import (
 )
 from speedpay.devnet.view import View
 from speedpay.devnet.wallet_calls import owner_permission
+from speedpay.devnet.world import World
 from speedpay.errors import Malformed
 
 #: java-tron's default for constant calls (node.maxEnergyLimitForConstant).
@@ -119,14 +120,19 @@ def _call(asked: Asked) -> Fields:
 def _run(view: View, call: Fields, energy: int) -> Outcome:
     to, owner = call.get("contract_address"), call["owner_address"]
     with view.state() as world:
-        if to is not None and to not in world.contracts:
-            raise Rejected("CONTRACT_VALIDATE_ERROR", "Smart contract is not exist.")
+        if to is not None:
+            _check_contract(world, call)
         create = None if to is not None else keccak256(owner + call["data"])[12:]
         message = Message(
             caller=owner, to=to, create=create, value=call.get("call_value", 0),
             data=call.get("data", b""), energy_limit=energy, constant=True,
         )  # fmt: skip
         return execute(world.state, view.context(), message)
+
+
+def _check_contract(world: World, call: Fields) -> None:
+    if call.get("contract_address") not in world.contracts:
+        raise Rejected("CONTRACT_VALIDATE_ERROR", "Smart contract is not exist.")
 
 
 # -------------------------------------------------------------------------------- unsigned ones
@@ -147,7 +153,8 @@ def create_transaction(view: View, asked: Asked, exchange: Exchange) -> dict[str
 def trigger(view: View, asked: Asked, exchange: Exchange) -> dict[str, Any]:
     try:
         call = _call(asked)
-        _run(view, call, CONSTANT_ENERGY)
+        with view.state() as world:
+            _check_contract(world, call)
         fee_limit = asked.number("fee_limit")
         transaction = _new(view, "TriggerSmartContract", call, fee_limit, asked)
     except (Rejected, Malformed, Invalid, NotModelled) as error:

@@ -94,7 +94,7 @@ class NodeServer(uvicorn.Server):
             made = Answer({"Error": str(error)}, 400)
         except Cut as cut:
             await asyncio.sleep(cut.seconds)
-            self._abort(scope)
+            await self._abort(scope)
             return
         response = Response(
             json.dumps(made.body), made.status, {"x-network": NETWORK}, "application/json"
@@ -109,11 +109,12 @@ class NodeServer(uvicorn.Server):
             return dev_calls.answer(self._chain, self.faults, path.removeprefix("dev/"), given)
         return dispatch.answer(self._chain, self.faults, path, given)
 
-    def _abort(self, scope: Scope) -> None:
-        """Cut the connection on which this request came."""
+    async def _abort(self, scope: Scope) -> None:
+        """Cut the connection on which this request came, and let the server notice."""
         for protocol in list(self.server_state.connections):
             if getattr(protocol, "client", None) == scope["client"]:
                 protocol.transport.abort()
+        await asyncio.sleep(0)
 
 
 async def _given(http: HttpRequest) -> Any:

@@ -63,6 +63,11 @@ class Transaction:
         return owner
 
     @property
+    def permission(self) -> int:
+        number: int = self.raw_data["contract"][0].get("Permission_id", 0)
+        return number
+
+    @property
     def new_contract_address(self) -> bytes:
         return of_contract(self.txid, self.owner)
 

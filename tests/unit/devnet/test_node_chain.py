@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import secrets
 import threading
 from pathlib import Path
@@ -12,8 +13,9 @@ from speedpay.devnet.block import REAL_CHAINS, genesis
 from speedpay.devnet.block_log import FILE, BlockLog
 from speedpay.devnet.chain import KEPT_JOURNALS, SOLID_LAG, Chain
 from speedpay.devnet.clock import Clock
+from speedpay.devnet.execution import apply
 from speedpay.errors import InvalidSetting
-from tests.unit.devnet.bench import TRX, Bench
+from tests.unit.devnet.bench import FUNDS, TRX, Bench
 
 
 @pytest.fixture
@@ -153,6 +155,8 @@ def test_solid_blocks_are_never_undone(bench: Bench) -> None:
     for depth in (0, -1, SOLID_LAG + 1, 10**9):
         with pytest.raises(InvalidSetting):
             bench.chain.reorg(depth)
+    with pytest.raises(InvalidSetting):
+        Bench().chain.reorg(1)  # the first block comes with the chain
     bench.chain.reorg(SOLID_LAG)
     assert bench.chain.solid == solid == bench.chain.head.number
     with pytest.raises(InvalidSetting):
@@ -196,6 +200,45 @@ def test_a_restart_keeps_everything_but_the_pool(tmp_path: Path, somebody: bytes
     again.mine()
     assert again.world.state.slot(contract, 0) == 6
     again.close()
+
+
+def test_the_log_holds_what_executing_every_transaction_anew_gives(tmp_path: Path) -> None:
+    """Random transfers, deployments, calls, reorgs and restarts, then all blocks from the beginning."""
+    chance = random.Random(20_26)
+    bench = Bench(tmp_path)
+    chain, contracts, people = bench.chain, [], [secrets.token_bytes(20) for _ in range(4)]
+    for _ in range(120):
+        act = chance.randrange(8)
+        if act == 0:
+            contracts.append(bench.deployment(fee_limit=chance.choice((TRX, 100 * TRX))))
+            chain.broadcast(contracts[-1])
+        elif act < 4 and contracts:
+            place = chance.choice(contracts).new_contract_address
+            if chain.world.state.code(place):
+                chain.broadcast(bench.trigger(place, chance.randrange(3).to_bytes(32)))
+        elif act == 4:
+            chain.mine(chance.randrange(1, 4))
+        elif act == 5 and chain.head.number > max(1, chain.solid):
+            depth = chance.randint(1, min(4, chain.head.number - max(1, chain.solid)))
+            chain.reorg(depth, drop=chance.random() < 0.3)
+        elif act == 6 and chance.random() < 0.3:
+            chain.close()
+            bench.chain = chain = reopened(tmp_path)
+        else:
+            chain.broadcast(bench.transfer(chance.choice(people), chance.randrange(1, TRX)))
+    chain.mine(2)
+    blocks = [chain.block(number) for number in range(chain.head.number + 1)]
+    genesis_id = blocks[0].id if blocks[0] else b""
+    assert sum(len(block.transactions) for block in blocks if block) > 20
+
+    anew = Chain(BlockLog(None), Clock(), 3_000, genesis_id, {bench.key.address: FUNDS})
+    for block in blocks[2:]:  # the first is empty
+        assert block is not None
+        context = anew.context(block.number, block.time_ms)
+        for transaction, receipt in zip(block.transactions, block.receipts, strict=True):
+            assert apply(anew.world, transaction, context, block.time_ms) == receipt
+    assert anew.world.dump() == chain.world.dump()
+    chain.close()
 
 
 def test_a_chain_is_opened_once(tmp_path: Path) -> None:

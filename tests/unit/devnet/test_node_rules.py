@@ -52,6 +52,17 @@ def test_a_high_s_signature_is_taken_as_the_network_takes_it(bench: Bench, someb
     bench.refused(signed, "DUP_TRANSACTION_ERROR")
 
 
+def test_a_permission_that_no_account_has_is_refused(bench: Bench, somebody: bytes) -> None:
+    raw_data = bench.transfer(somebody, TRX).raw_data
+    for permission, taken in ((1, False), (3, False), (-1, False), (2, True)):
+        contract = raw_data["contract"][0] | {"Permission_id": permission}
+        signed = bench.key.sign(build(raw_data | {"contract": [contract]}))
+        if taken:
+            bench.done(signed)
+        else:
+            assert "permission" in bench.refused(signed, "SIGERROR")
+
+
 # ------------------------------------------------------------------------------- time and place
 
 
