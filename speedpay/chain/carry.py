@@ -38,17 +38,17 @@ def carry(
             signed = prepare().sign(key)
             store(signed.text)
             send_at = 0.0
-        # Before the receipt: a block in between can make it known, never possible again.
-        expired = tron.expired(signed)
         receipt = tron.receipt(signed.txid, solid=solid)
         if receipt is not None:
             if solid and not receipt.ok:
                 store("")
             return signed, succeeded(receipt)
-        if expired and not tron.known(signed.txid):
-            signed = None
-            continue
-        if not expired and time.monotonic() >= send_at:
+        if tron.head().time_s > signed.expires_at:
+            # Final first, known second: a block in between can make it known, never possible again.
+            if tron.expired(signed) and not tron.known(signed.txid):
+                signed = None
+                continue
+        elif time.monotonic() >= send_at:
             tron.broadcast(signed)
             send_at = time.monotonic() + RESEND_S
         if time.monotonic() > until:
