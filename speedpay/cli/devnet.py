@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -54,7 +55,7 @@ def devnet(
         data=data if data is not None else load().home / "devnet",
         genesis=_genesis(genesis),
     )
-    signal.signal(signal.SIGTERM, lambda *_: chain.stop())
+    before = signal.signal(signal.SIGTERM, _end)
     try:
         chain.start()
         urls = [node.url for node in chain.nodes]
@@ -68,7 +69,12 @@ def devnet(
         out.result(result | {"genesis_id": genesis_id}, "\n".join(lines))
         chain.wait()
     finally:
+        signal.signal(signal.SIGTERM, before)
         chain.close()
+
+
+def _end(*_: object) -> NoReturn:
+    raise click.exceptions.Exit(0)
 
 
 def _endpoint(text: str) -> Endpoint:

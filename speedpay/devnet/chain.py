@@ -214,9 +214,8 @@ class Chain:
                     "must be at least 1 and leave solid blocks alone", field="depth"
                 )
             self.world.state.rollback(0)
-            self._forks += (
-                1  # the blocks to come differ from those that go, whatever the clock says
-            )
+            # The blocks to come differ from those that go, whatever the clock says.
+            self._forks += 1
             facts = {"forks": self._forks, "solid": self._solid}
             self._log.cut(self.head.number - depth, facts)
             returning: list[Transaction] = []

@@ -111,14 +111,10 @@ class Devnet:
             self._miner.start()
 
     def wait(self) -> None:
-        """Until ``stop``, or until mining failed; then raises why."""
+        """For ever, but for exceptions out of signal handlers; when mining fails, raises why."""
         self._stopping.wait()
         if self.failed is not None:
             raise self.failed
-
-    def stop(self) -> None:
-        """May be called from a signal handler."""
-        self._stopping.set()
 
     def close(self) -> None:
         self._stopping.set()
