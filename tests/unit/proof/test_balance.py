@@ -37,7 +37,7 @@ def test_every_owner_of_an_honest_epoch_gets_his_total() -> None:
         epoch = Epoch([leaf(n) for n in range(1, count + 1)])
         for position, each in enumerate(epoch.leaves):
             found = epoch.verify(
-                epoch.proof(position),
+                BalanceProof.from_bytes(epoch.proof(position).to_bytes()),
                 account=each.account, payout=each.payout, at_least=each.withdrawable + each.balance,
             )  # fmt: skip
             assert found == each.withdrawable + each.balance

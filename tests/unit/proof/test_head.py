@@ -24,6 +24,8 @@ def test_a_head_has_one_encoding() -> None:
     assert len(body) == HEAD_BYTES == 224
     assert EpochHead.from_bytes(body) == HEAD
     assert HEAD.hash(DOMAIN) == digest("head", DOMAIN, body)
+    largest = replace(HEAD, leaf_count=2**40, journal_size=2**63 - 1)
+    assert EpochHead.from_bytes(largest.to_bytes()) == largest
     for wrong in (b"", body[:-1], body + b"\x00"):
         with pytest.raises(Malformed, match="head"):
             EpochHead.from_bytes(wrong)

@@ -202,6 +202,20 @@ def test_a_consistency_proof_holds_for_nothing_else(size: int) -> None:
                 verify_consistency(*case)
 
 
+def test_a_tree_of_another_height_is_refused_although_the_hashes_fit() -> None:
+    """Only the height tells these from proofs: each leads to the root that it names."""
+    with pytest.raises(ProofBroken, match="longer"):
+        verify_inclusion(LEAVES[1], 0, 1, [LEAVES[0]], root(2, NODE))
+    with pytest.raises(ProofBroken, match="shorter"):
+        verify_inclusion(LEAVES[0], 0, 9, inclusion_path(0, 8, NODE), root(8, NODE))
+    path, other = consistency_path(3, 5, NODE), bytes(32)
+    old_root, new_root = (node_hash(other, root(size, NODE)) for size in (3, 5))
+    with pytest.raises(ProofBroken, match="longer"):
+        verify_consistency(3, 5, old_root, new_root, [*path, other])
+    with pytest.raises(ProofBroken, match="shorter"):
+        verify_consistency(3, 20, root(3, NODE), root(5, NODE), path)
+
+
 def test_a_rewritten_transfer_breaks_consistency() -> None:
     rewritten = [*LEAVES[:3], leaf_hash(b"another"), *LEAVES[4:11]]
     node = lookup_in(rewritten)
@@ -238,6 +252,8 @@ def test_an_entry_has_one_encoding_and_its_salt_hides_it() -> None:
     one, two = (journal.salt_of(bytes(32), sequence) for sequence in (1, 2))
     assert journal.leaf_of(one, made) != journal.leaf_of(two, made)
     assert journal.leaf_of(one, made) == leaf_hash(hashlib.sha256(one + made).digest())
+    with pytest.raises(Malformed, match="entry"):
+        journal.entry(1, 1_800_000_000, "send", "a", "b", "token", 5, bytes(2**16 + 1))
     with pytest.raises(Malformed, match="journal_key"):
         journal.salt_of(bytes(31), 1)
     with pytest.raises(Malformed, match="salt"):

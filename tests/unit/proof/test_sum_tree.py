@@ -84,6 +84,17 @@ def test_a_sum_below_zero_or_above_63_bits_cannot_exist(total: int) -> None:
             Node.from_bytes(bytes(32) + total.to_bytes(8))
 
 
+def test_a_node_has_one_encoding() -> None:
+    node = Node(b"h" * 32, MAX_UTOK)
+    assert Node.from_bytes(node.to_bytes()) == node
+    for wrong in (b"", node.to_bytes()[:-1], node.to_bytes() + b"\x00"):
+        with pytest.raises(Malformed, match="node"):
+            Node.from_bytes(wrong)
+    for wrong in (b"", bytes(31), bytes(33)):
+        with pytest.raises(Malformed, match=r"node\.hash"):
+            Node(wrong, 0)
+
+
 def test_sums_that_overflow_together_are_refused() -> None:
     half, more = Node(b"a" * 32, MAX_UTOK // 2), Node(b"b" * 32, MAX_UTOK // 2 + 1)
     assert parent(half, more).sum == MAX_UTOK
