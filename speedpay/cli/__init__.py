@@ -65,6 +65,7 @@ COMMANDS: dict[str, _Row] = {
     "send": _Row("money", "send", "Send tokens to another account."),
     "history": _Row("money", "history", "List the account's transfers."),
     "fund": _Row("fund", "fund", "Turn tokens on the chain into balance; show the address."),
+    "withdraw": _Row("withdraw", "withdraw", "Take tokens out, to the wallet's own address."),
     "verify": _Row(
         "verify", "verify", "Check the balance against the chain, whatever the ledger says."
     ),

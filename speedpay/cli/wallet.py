@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TextIO
 
 import click
@@ -19,11 +20,14 @@ from speedpay.cli.unlock import (
     unlock,
     wallet_options,
 )
+from speedpay.cli.wallet_chain import chain, chain_send
 from speedpay.config import Settings, load
 from speedpay.errors import SpeedpayError
+from speedpay.ledger_api.client import LedgerClient
 from speedpay.wallet.funds import open_account
 from speedpay.wallet.keys import new_words, seed_from_words
 from speedpay.wallet.keystore import Place, Unlocked
+from speedpay.wallet.payout import Payout
 
 __all__ = ["funds_of", "keystore_of", "ledger_of", "unlock", "wallet", "wallet_options"]
 
@@ -35,7 +39,7 @@ def wallet() -> None:
     """Keys and money of one user."""
 
 
-for command in (balance, history, send):
+for command in (balance, history, send, chain, chain_send):
     wallet.add_command(command)
 
 
@@ -116,18 +120,27 @@ def _open_and_report(out: Output, settings: Settings, opened: Unlocked) -> None:
     try:
         with ledger_of(opened.place) as ledger:
             place, granted = open_account(ledger, opened.keys.identity, opened.place)
+            _name_payout(out, settings, replace(opened, place=place), ledger)
     except SpeedpayError as error:
         # Whatever it was (no ledger, another ledger, too many accounts today), nothing is lost.
         out.note(f"The wallet is saved: {keystore.path}")
         error.hint = "the wallet is saved; open its account with: speedpay wallet open"
         raise
-    keystore.update(opened, place)
+    opened = keystore.update(opened, place)
     lines = _place_lines(place)
-    obj = _place_json(place) | {"granted": granted.to_wire()}
+    obj = _place_json(place) | {"granted": granted.to_wire(), "address": opened.keys.chain.base58}
     if granted:
         lines += [f"granted    {tokens_text(granted)} of credit", "", f"Spend it: {_SPEND_IT}"]
         obj |= {"next": _SPEND_IT}
     out.result(obj, "\n".join(lines))
+
+
+def _name_payout(out: Output, settings: Settings, opened: Unlocked, ledger: LedgerClient) -> None:
+    """The way out is named with the account. What fails here is tried again by whoever needs it."""
+    try:
+        Payout(settings.home / "wallet", opened.place, opened.keys).name(ledger)
+    except SpeedpayError as error:
+        out.note(f"The payout address is not named yet: {error}")
 
 
 @wallet.command(epilog=examples("speedpay wallet show", "speedpay wallet show --json"))
