@@ -24,12 +24,15 @@ class Network:
     genesis: bytes | None
     block_seconds: float
     poll_s: float  # how often it is worth while to ask for news
+    gap_s: float  # between two questions to one node
+    busy_wait_s: float  # after "too many requests"; twice as long each time
 
 
-# A development chain may make its blocks as fast as it likes.
-DEVNET = Network("devnet", None, 3, poll_s=0.05)
-NILE = Network("nile", NILE_GENESIS, 3, poll_s=1.5)
-SHASTA = Network("shasta", SHASTA_GENESIS, 3, poll_s=1.5)
+# A development chain may make its blocks, and answer, as fast as it likes. Public nodes cut off for 30 s
+# whoever asks more than 15 times a second (TronGrid), so the waits after that add up to more.
+DEVNET = Network("devnet", None, 3, poll_s=0.05, gap_s=0, busy_wait_s=0.25)
+NILE = Network("nile", NILE_GENESIS, 3, poll_s=1.5, gap_s=0.08, busy_wait_s=6)
+SHASTA = Network("shasta", SHASTA_GENESIS, 3, poll_s=1.5, gap_s=0.08, busy_wait_s=6)
 NETWORKS = {network.name: network for network in (DEVNET, NILE, SHASTA)}
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import logging
 import random
+import threading
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -24,6 +25,7 @@ from tronpy.providers import HTTPProvider
 from tronpy.tron import Transaction
 
 from speedpay.chain.answers import hex_bytes, mapping
+from speedpay.chain.networks import Network
 from speedpay.errors import ChainUnreachable, InvalidSetting, Malformed
 
 T = TypeVar("T")
@@ -34,9 +36,14 @@ MAX_ANSWER_BYTES = 16 * 1024 * 1024
 #: ``timeout_s`` bounds each silence; a whole answer may take this many of them.
 WHOLE_ANSWER_TIMEOUTS = 3
 _FIRST_WAIT_S = 0.25
-_LONGEST_WAIT_S = 8.0
-_AGAIN = frozenset({403, 408, 425, 429, 500, 502, 503, 504})  # trongrid says 403 for "too often"
+_LONGEST_WAIT_S = 30.0
+_TOO_OFTEN = frozenset({403, 429})  # TronGrid says 403, and with it for 30 s nothing else
+_AGAIN = frozenset({408, 425, 500, 502, 503, 504})
 _BROKEN = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+
+
+class _TooOften(Exception):
+    """403 or 429: never leaves this file."""
 
 
 class Node:
@@ -44,14 +51,17 @@ class Node:
     share one."""
 
     def __init__(
-        self, url: str, api_key: str | None, timeout_s: float, attempts: int,
+        self, url: str, network: Network, api_key: str | None, timeout_s: float, attempts: int,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:  # fmt: skip
         self.url = url.rstrip("/")
         self.genesis: bytes | None = None  # 32 bytes once it has been checked
+        self._network = network
         self._attempts = attempts
         self._whole_s = WHOLE_ANSWER_TIMEOUTS * timeout_s
         self._sleep = sleep
+        self._turn = threading.Lock()
+        self._last_asked = 0.0
         headers = {"accept-encoding": "identity"}
         if api_key:
             headers["TRON-PRO-API-KEY"] = api_key
@@ -71,13 +81,18 @@ class Node:
     def ask(self, method: str, body: Mapping[str, Any]) -> Any:
         """The node's JSON. Raises ChainUnreachable, or Malformed for what is no JSON."""
         for attempt in range(1, self._attempts + 1):
+            first_wait_s = _FIRST_WAIT_S
             try:
                 return self._once(method, body)
+            except _TooOften as error:
+                if attempt == self._attempts:
+                    raise ChainUnreachable(str(error)) from None
+                first_wait_s = self._network.busy_wait_s
             except ChainUnreachable:
                 if attempt == self._attempts:
                     raise
-            wait_s = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2.0 ** (attempt - 1))
-            self._sleep(wait_s * random.uniform(0.5, 1.5))
+            wait_s = min(_LONGEST_WAIT_S, first_wait_s * 2.0 ** (attempt - 1))
+            self._sleep(wait_s * random.uniform(0.75, 1.25))
         raise ChainUnreachable(f"{self.url} was not asked")
 
     def call(self, asked: Callable[[Any], T]) -> T | None:
@@ -104,7 +119,17 @@ class Node:
 
         return hex_bytes(self.call(asked), f"{self.url} txID", 32)
 
+    def _wait_for_turn(self) -> None:
+        if not self._network.gap_s:
+            return
+        with self._turn:
+            wait_s = self._last_asked + self._network.gap_s - time.monotonic()
+            if wait_s > 0:
+                self._sleep(wait_s)
+            self._last_asked = time.monotonic()
+
     def _once(self, method: str, body: Mapping[str, Any]) -> Any:
+        self._wait_for_turn()
         until = time.monotonic() + self._whole_s
         content = bytearray()
         try:
@@ -118,6 +143,8 @@ class Node:
                 status = answer.status_code
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             raise ChainUnreachable(f"{self.url} did not answer: {_short(error)}") from error
+        if status in _TOO_OFTEN:
+            raise _TooOften(f"{self.url} is asked too often (status {status})")
         if status in _AGAIN:
             raise ChainUnreachable(f"{self.url} is busy or failing (status {status})")
         if status != 200:

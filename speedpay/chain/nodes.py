@@ -55,7 +55,9 @@ class Nodes:
             from speedpay.chain.node import Node
 
             urls, api_key, timeout_s, attempts = self._how
-            self._made = [Node(url, api_key, timeout_s, attempts, self.sleep) for url in urls]
+            self._made = [
+                Node(url, self.network, api_key, timeout_s, attempts, self.sleep) for url in urls
+            ]
         return self._made
 
     def close(self) -> None:

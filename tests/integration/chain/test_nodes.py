@@ -89,6 +89,28 @@ def test_a_node_that_stays_busy_is_given_up(net: Devnet, connect: Connect) -> No
         tron.head()
 
 
+def test_a_public_node_that_cuts_us_off_is_given_longer_than_it_takes(net: Devnet) -> None:
+    """TronGrid: 30 s of nothing but 403 for whoever asks too often."""
+    waits: list[float] = []
+    net.nodes[0].fault("wrong_genesis", genesis=NILE.genesis)
+    net.nodes[0].fault("429", count=3, path="wallet/getnowblock")
+    with Tron(NILE, [net.url], sleep=waits.append) as tron:
+        tron.head()
+    waited = sorted(waits)[-3:]
+    assert sum(waited) > 30
+    assert waited[0] < waited[1] < waited[2] <= 37.5
+
+
+def test_a_public_node_is_asked_less_than_15_times_a_second(net: Devnet) -> None:
+    net.nodes[0].fault("wrong_genesis", genesis=NILE.genesis)
+    with Tron(NILE, [net.url]) as tron:
+        tron.check_network()
+        begun = time.monotonic()
+        for _ in range(5):
+            tron.head()
+        assert time.monotonic() - begun >= 5 / 15
+
+
 # ------------------------------------------------------------------------------- another network
 
 
