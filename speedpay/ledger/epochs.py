@@ -70,25 +70,29 @@ def binding(connection: sa.Connection) -> Vault | None:
 
 def latest(connection: sa.Connection) -> Epoch | None:
     """The newest closed epoch, which need not be published yet."""
-    row = connection.execute(sa.select(table).order_by(table.c.number.desc()).limit(1)).first()
-    return _epoch(row) if row else None
+    row = (
+        connection.execute(sa.select(table).order_by(table.c.number.desc()).limit(1))
+        .mappings()
+        .first()
+    )
+    return of_row(row) if row else None
 
 
 def load(connection: sa.Connection, number: int) -> Epoch:
     """Raises NotFound."""
-    row = connection.execute(sa.select(table).where(table.c.number == number)).first()
+    row = connection.execute(sa.select(table).where(table.c.number == number)).mappings().first()
     if row is None:
         raise NotFound(f"there is no epoch {number}", field="epoch")
-    return _epoch(row)
+    return of_row(row)
 
 
 def latest_published(connection: sa.Connection) -> Epoch:
     """What others may be told of. Raises NotFound."""
     query = sa.select(table).where(table.c.state != EpochState.CLOSED.value)
-    row = connection.execute(query.order_by(table.c.number.desc()).limit(1)).first()
+    row = connection.execute(query.order_by(table.c.number.desc()).limit(1)).mappings().first()
     if row is None:
         raise NotFound("no epoch is published yet", field="epoch")
-    return _epoch(row)
+    return of_row(row)
 
 
 def load_published(connection: sa.Connection, number: int) -> Epoch:
@@ -178,11 +182,12 @@ def close(
     made = Epoch(
         signed, head.hash(keys.domain), keys.response.public, updated.tree, EpochState.CLOSED
     )  # fmt: skip
-    connection.execute(table.insert().values(_row(made)))
+    connection.execute(table.insert().values(columns(made)))
     return made
 
 
-def _row(epoch: Epoch) -> dict[str, object]:
+def columns(epoch: Epoch) -> dict[str, object]:
+    """The row as it is when the epoch is closed."""
     head = epoch.head
     return {
         "number": head.epoch, "closed_at": head.closed_at, "root": head.root,
@@ -194,9 +199,9 @@ def _row(epoch: Epoch) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _epoch(row: sa.Row[tuple[object, ...]]) -> Epoch:
-    signed = SignedHead(EpochHead.from_bytes(row.body), row.signature)
+def of_row(row: sa.RowMapping) -> Epoch:
+    signed = SignedHead(EpochHead.from_bytes(row["body"]), row["signature"])
     return Epoch(
-        signed, row.head, row.response_key, Tree(row.node, signed.head.leaf_count),
-        EpochState(row.state), row.txid, row.block,
+        signed, row["head"], row["response_key"], Tree(row["node"], signed.head.leaf_count),
+        EpochState(row["state"]), row["txid"], row["block"],
     )  # fmt: skip

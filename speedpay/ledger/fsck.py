@@ -8,9 +8,10 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from speedpay.errors import BooksBroken, NotFound
-from speedpay.ledger import book, chart, invariants
+from speedpay.ledger import book, chart, invariants, keys
+from speedpay.ledger.broken import Broken
 from speedpay.ledger.database import Database
-from speedpay.ledger.schema import accounts, channels, transfers
+from speedpay.ledger.schema import accounts, channels, epochs, transfers
 from speedpay.ledger_api.answers import JournalHead
 from speedpay.units import Amount
 
@@ -19,12 +20,13 @@ from speedpay.units import Amount
 class Findings:
     """``issued``: per class, what the ledger owes in all."""
 
-    broken: list[invariants.Broken]
+    broken: list[Broken]
     journal_head: JournalHead
     issued: dict[str, Amount]
     account_count: int
     channel_count: int
     transfer_count: int
+    epoch_count: int
 
     def to_json(self) -> dict[str, object]:
         return {
@@ -37,13 +39,14 @@ class Findings:
             "accounts": self.account_count,
             "channels": self.channel_count,
             "transfers": self.transfer_count,
+            "epochs": self.epoch_count,
         }
 
     def lines(self) -> list[str]:
         issued = ", ".join(f"{amount} {name}" for name, amount in self.issued.items())
         return [
             f"{self.account_count} accounts, {self.channel_count} channels, "
-            f"{self.transfer_count} transfers; issued: {issued}",
+            f"{self.transfer_count} transfers, {self.epoch_count} epochs; issued: {issued}",
             f"journal head {self.journal_head.sequence} {self.journal_head.hash.hex()}",
             *(str(one) for one in self.broken),
             "the books balance" if not self.broken else "the books do not balance",
@@ -57,6 +60,7 @@ def examine(path: Path) -> Findings:
     """
     if not path.exists():
         raise NotFound("there is no ledger here", field=str(path), hint="name it with --data")
+    journal_key = keys.journal_key(path.parent)
     database = Database(path)
     try:
         with database.read() as connection:
@@ -72,8 +76,8 @@ def examine(path: Path) -> Findings:
                 for money_class in chart.CLASSES[account.role]
             }
             return Findings(
-                invariants.every(connection), book.head(connection), issued,
-                count(accounts), count(channels), count(transfers),
+                invariants.every(connection, journal_key), book.head(connection), issued,
+                count(accounts), count(channels), count(transfers), count(epochs),
             )  # fmt: skip
     except sa.exc.SQLAlchemyError as error:
         raise BooksBroken("is not the database of a ledger", field=path.name) from error

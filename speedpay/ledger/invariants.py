@@ -1,7 +1,8 @@
-"""The promises I1 to I6 as code: what must hold of any ledger database at any moment.
+"""The promises I1 to I7 as code: what must hold of any ledger database at any moment.
 
 ``quick`` sums what the database says now (I1, I2); a serving ledger runs it every minute and stops
-when it fails. ``every`` also replays the journal from empty (I3 to I6), for tests and ``fsck``.
+when it fails. ``every`` also replays the journal from empty (I3 to I6), for tests and ``fsck``. For
+leaves, trees and heads (I6, I7) both ask ``epoch_invariants.py``.
 I5, that an acknowledged write is still there, needs a witness outside the database: ``holds`` asks
 whether a journal head that was once given out is in it.
 """
@@ -10,13 +11,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 from speedpay.errors import SpeedpayError
-from speedpay.ledger import chart
+from speedpay.ledger import chart, epoch_invariants
 from speedpay.ledger.book import GENESIS, Transfer
+from speedpay.ledger.broken import Broken
 from speedpay.ledger.chart import DEBIT_NORMAL, BookAccount, Kind, Role
 from speedpay.ledger.schema import balances, channels, idempotency, transfers
 from speedpay.ledger_api.answers import JournalHead
@@ -24,25 +25,22 @@ from speedpay.ledger_api.shapes import ChannelState
 from speedpay.units import MAX_UTOK, Amount, MoneyClass
 
 
-@dataclass(frozen=True, slots=True)
-class Broken:
-    """``row`` names what does not hold, as one would look it up."""
-
-    invariant: str
-    row: str
-    why: str
-
-    def __str__(self) -> str:
-        return f"{self.invariant}: {self.row}: {self.why}"
-
-
 def quick(connection: sa.Connection) -> list[Broken]:
     # Sums only over what can be summed: a hand may have written anything into a row.
-    return list(_in_range(connection)) or list(_conserved(connection))
+    return list(_in_range(connection)) or [
+        *_conserved(connection),
+        *epoch_invariants.quick(connection),
+    ]
 
 
-def every(connection: sa.Connection) -> list[Broken]:
-    return [*quick(connection), *_replayed(connection), *_keys_used_once(connection)]
+def every(connection: sa.Connection, journal_key: bytes | None = None) -> list[Broken]:
+    """``journal_key``: the ledger's, 32 bytes; without it the leaves of the journal are believed."""
+    return [
+        *quick(connection),
+        *_replayed(connection),
+        *_keys_used_once(connection),
+        *epoch_invariants.every(connection, journal_key),
+    ]
 
 
 def holds(connection: sa.Connection, head: JournalHead) -> bool:

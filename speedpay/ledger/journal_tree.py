@@ -82,6 +82,19 @@ def root_from_transfers(connection: sa.Connection, size: int, journal_key: bytes
     return made
 
 
+def wrong_nodes(connection: sa.Connection) -> Iterator[tuple[int, int]]:
+    """Stored nodes that do not follow from the two below them: (level, position), for fsck."""
+    rows = connection.exec_driver_sql(
+        "SELECT n.level, n.position, n.hash, l.hash, r.hash FROM journal_nodes n"
+        " LEFT JOIN journal_nodes l ON l.level = n.level - 1 AND l.position = 2 * n.position"
+        " LEFT JOIN journal_nodes r ON r.level = n.level - 1 AND r.position = 2 * n.position + 1"
+        " WHERE n.level > 0"
+    )
+    for level, position, made, left, right in rows:
+        if left is None or right is None or journal.node_hash(left, right) != made:
+            yield level, position
+
+
 def _leaves(
     connection: sa.Connection, after: int, journal_key: bytes
 ) -> Iterator[tuple[int, bytes]]:

@@ -57,6 +57,12 @@ def load_or_make(directory: Path, network: str) -> LedgerKeys:
     )
 
 
+def journal_key(directory: Path) -> bytes | None:
+    """For whoever examines the books and makes no keys. Raises KeystoreDamaged."""
+    name = "journal.key"
+    return _secret(directory, name) if (directory / name).exists() else None
+
+
 def _secret(directory: Path, name: str) -> bytes:
     path = directory / name
     if not path.exists():

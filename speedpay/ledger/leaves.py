@@ -8,6 +8,7 @@ content does. As it was before goes to ``former_leaves``, for proofs of older ep
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from operator import itemgetter
 
@@ -20,24 +21,29 @@ from speedpay.proof.leaf import NO_PAYOUT, TREASURY, Leaf, own_salt_key, salt_of
 from speedpay.proof.sum_tree import leaf_hash
 from speedpay.units import MAX_UTOK, Amount
 
-#: Every marked account: what it holds now, and its leaf as it is. Text keys of balances are made
-#: here and not in Python: one statement for all of them.
-_MARKED = """
+#: Of each account of ``d``: what it holds now, and its leaf as it is. The names of its balances are
+#: made here and not in Python: one statement for all of them.
+_HOLDINGS = """
 SELECT d.account, p.payout, p.salt_key, b.balance,
        (SELECT coalesce(sum(c.escrow - c.paid - c.refunded), 0) FROM channels c
          WHERE c.payer = d.account AND c.class = 'token' AND c.state <> 'closed'),
        l.position, l.payout, l.withdrawable, l.balance, l.salt, l.version
-  FROM dirty d
+  FROM {accounts} d
   LEFT JOIN balances b ON b.class = 'token' AND b.account =
-       CASE WHEN d.account = ? THEN 'fees' ELSE 'user:' || lower(hex(d.account)) END
+       CASE WHEN d.account = :treasury THEN 'fees' ELSE 'user:' || lower(hex(d.account)) END
   LEFT JOIN payouts p ON p.account = d.account
   LEFT JOIN leaves l ON l.account = d.account
  ORDER BY d.account
 """
+_MARKED = _HOLDINGS.format(accounts="dirty")
+_UNMARKED = _HOLDINGS.format(
+    accounts="(SELECT id AS account FROM accounts UNION SELECT :treasury"
+    " EXCEPT SELECT account FROM dirty)"
+)
 #: Of those: what was ever released for withdrawal, and what is queued and still part of the balance.
 _WITHDRAWALS = """
 SELECT account, sum(released), sum(amount - released) FROM withdrawals
- WHERE account IN (SELECT account FROM dirty) GROUP BY account
+ WHERE account {marked} (SELECT account FROM dirty) GROUP BY account
 """
 _ADD = (
     "INSERT INTO leaves (account, payout, withdrawable, balance, salt, version, position)"
@@ -81,7 +87,7 @@ def settle(
     count = connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
     if not count:
         connection.exec_driver_sql("INSERT OR IGNORE INTO dirty (account) VALUES (?)", (TREASURY,))
-    withdrawals = {row[0]: row[1:] for row in connection.exec_driver_sql(_WITHDRAWALS)}
+    withdrawals = _withdrawals(connection, "IN")
     prefix = vault.chain_id + vault.address
     changes: dict[int, bytes] = {}
     added: list[tuple[object, ...]] = []
@@ -124,6 +130,23 @@ def settle(
             connection.exec_driver_sql(statement, rows)
     connection.exec_driver_sql("DELETE FROM dirty")
     return changes, count
+
+
+def stale(connection: sa.Connection) -> Iterator[tuple[bytes, object, object]]:
+    """Accounts that are not marked and yet have another leaf than they should: (account, what the
+    leaf says, what the account holds). None at any time: for fsck."""
+    withdrawals = _withdrawals(connection, "NOT IN")
+    unmarked = connection.exec_driver_sql(_UNMARKED, {"treasury": TREASURY})
+    for account, named, _, free, escrow, _, *old in unmarked:
+        withdrawable, queued = withdrawals.get(account, (0, 0))
+        holds = (named or NO_PAYOUT, withdrawable, (free or 0) + escrow + queued)
+        if tuple(old[:3]) != holds and (old[0] is not None or holds[1:] != (0, 0)):
+            yield account, old[1:3], holds[1:]
+
+
+def _withdrawals(connection: sa.Connection, marked: str) -> dict[bytes, tuple[int, int]]:
+    rows = connection.exec_driver_sql(_WITHDRAWALS.format(marked=marked))
+    return {row[0]: (row[1], row[2]) for row in rows}
 
 
 def kept(

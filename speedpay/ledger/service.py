@@ -78,10 +78,13 @@ class Service:
         self._certificate = self.keys.certificate(self.now())
         self._addresses = Buckets(PER_ADDRESS, monotonic)
         self._accounts = Buckets(PER_ACCOUNT, monotonic)
-        migrations.bring_up_to_date(self.database, self.domain, self.now())
-        self.last_head = LastHead(directory, self.domain)
-        with self.database.read() as connection:
-            self.last_head.check(connection)
+        try:
+            migrations.bring_up_to_date(self.database, self.domain, self.now())
+            with self.database.read() as connection:
+                LastHead(directory, self.domain).check(connection)
+        except BaseException:
+            self.database.close()
+            raise
 
     def now(self) -> int:
         return int(self._clock())

@@ -215,4 +215,5 @@ class Desk:
 
     def broken(self) -> list[str]:
         with self.service.database.read() as connection:
-            return [str(one) for one in invariants.every(connection)]
+            found = invariants.every(connection, self.service.keys.journal)
+        return [str(one) for one in found]
