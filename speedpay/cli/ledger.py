@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import re
+from contextlib import closing
 from pathlib import Path
 
 import click
 
-from speedpay.cli.ledger_chain import ChainOptions, chain_side, serve_options
+from speedpay.cli.ledger_chain import (
+    ChainOptions,
+    chain_side,
+    find_vault,
+    serve_options,
+    vault_options,
+)
 from speedpay.cli.output import Output, examples, pass_output
 from speedpay.config import load
-from speedpay.errors import BooksBroken, InvalidSetting
+from speedpay.errors import BooksBroken, InvalidSetting, NotFound, ProofBroken
 
 _DATA = click.option(
     "--data",
@@ -100,6 +107,48 @@ def fsck(out: Output, data: Path | None) -> None:
         raise BooksBroken(
             f"{len(found.broken)} of the ledger's promises do not hold", field="ledger.sqlite",
             hint="stop the ledger and compare with a backup",
+        )  # fmt: skip
+
+
+@ledger.command(
+    epilog=examples(
+        "speedpay ledger audit --data DIR",
+        "speedpay ledger audit --data COPY --network nile --chain-node https://nile.trongrid.io",
+    )
+)
+@_DATA
+@click.option("--network", default="devnet", show_default=True)
+@vault_options
+@pass_output
+def audit(
+    out: Output,
+    data: Path | None,
+    network: str,
+    vault: str | None,
+    chain_nodes: tuple[str, ...],
+) -> None:
+    """Check the whole books against the chain: anchors, deposits, payments, reserves.
+
+    For the operator, or for whoever was given a copy of the folder; beside a serving ledger, too.
+    Exit code 10 when something does not match, 6 when the chain does not answer. (``fsck`` checks the
+    books against themselves and asks nobody.)
+    """
+    from speedpay.ledger.audit import examine
+
+    directory = _directory(data)
+    database = directory / "ledger.sqlite"
+    if not database.exists():
+        raise NotFound("there is no ledger here", field=str(database), hint="name it with --data")
+    place = find_vault(ChainOptions(vault, chain_nodes), directory, network)
+    if place is None:
+        raise InvalidSetting("is needed: the ledger's folder names none", field="--vault")
+    with closing(place.tron):
+        found = examine(database, place.vault)
+    out.result(found.to_json(), "\n".join(found.lines()))
+    if found.broken:
+        raise ProofBroken(
+            f"{len(found.broken)} things do not match the chain", field="ledger.sqlite",
+            hint="what stands on chain cannot be changed: believe it, not the books",
         )  # fmt: skip
 
 

@@ -25,7 +25,10 @@ ANCHOR_KEY = "operator.key"
 #: A development chain may make many blocks a second.
 _DEVNET_POLL_S = 0.2
 _OPTIONS = (
-    click.option("--vault", metavar="ADDRESS", help="The vault; else that of a deployment in --data."),
+    click.option(
+        "--vault", metavar="ADDRESS",
+        help="The vault, at the first start; else that of a deployment in --data.",
+    ),
     click.option(
         "--chain-node", "chain_nodes", multiple=True, metavar="URL",
         help="A TRON node, may be repeated: two must agree. Else the setting chain_nodes.",
@@ -86,24 +89,33 @@ class Place:
 
 
 def find_vault(options: ChainOptions, directory: Path, network: str) -> Place | None:
-    """From ``--vault``, or from the deployment that ``speedpay chain deploy --data`` left there."""
+    """The vault of ``--vault``, or that to which the ledger is bound, or that of a deployment which
+    ``speedpay chain deploy --data`` has left in ``directory``.
+
+    Raises InvalidSetting when the ledger is bound to another one than was named.
+    """
     from speedpay.chain import deploy
     from speedpay.chain.address import from_base58
     from speedpay.chain.networks import network_named
     from speedpay.chain.tron import Tron
     from speedpay.chain.vault import Vault
+    from speedpay.ledger.audit import bound_vault
 
-    block = None
-    if options.vault is not None:
-        address = from_base58(options.vault, "--vault")
-    else:
-        try:
-            done = deploy.load(directory)
-        except NotFound:
-            return None
+    bound = bound_vault(directory / "ledger.sqlite")
+    named = from_base58(options.vault, "--vault") if options.vault is not None else None
+    if bound is not None and named not in (None, bound):
+        raise InvalidSetting("the ledger is bound to another vault", field="--vault")
+    address, block = named or bound, None
+    try:
+        done = deploy.load(directory)
+    except NotFound:
+        done = None
+    if done is not None and address in (None, done.vault):
         if done.network != network:
             raise InvalidSetting(f"the deployment is on {done.network}", field="--network")
         address, block = done.vault, done.block
+    if address is None:
+        return None
     nodes = ",".join(options.nodes) or None
     settings = load({"network": network, "chain_nodes": nodes})
     tron = Tron(network_named(network), settings.nodes(), settings.chain_api_key)

@@ -10,7 +10,9 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -24,12 +26,14 @@ import pytest
 import sqlalchemy as sa
 
 from speedpay.chain import deploy
+from speedpay.chain.address import to_base58
 from speedpay.chain.keys import ChainKey
 from speedpay.chain.networks import DEVNET
 from speedpay.chain.token import Token
 from speedpay.chain.transaction import Unsigned
 from speedpay.chain.tron import Tron
 from speedpay.chain.vault import Vault
+from speedpay.cli import main
 from speedpay.devnet.node import Devnet, devnet
 from speedpay.ledger import anchoring, invariants
 from speedpay.ledger.anchor_life import Attempt, Step
@@ -340,3 +344,35 @@ def test_a_ledger_with_a_vault_credits_anchors_and_publishes_what_anybody_can_re
     root = root_of(leaves)
     assert (root.hash, root.sum) == (anchored.root, anchored.liabilities.utok)
     serving.end()
+
+
+def audit(place: Place, folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, Any]:
+    arguments = ["ledger", "audit", "--data", str(folder), "--chain-node", place.node.url, "--json"]
+    status = main(arguments)
+    return status, json.loads(capsys.readouterr().out)
+
+
+def test_an_audit_passes_and_catches_an_operator_who_takes_from_somebody(
+    place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, found = audit(place, place.folder, capsys)
+    assert (status, found["ok"], found["broken"]) == (0, True, [])
+    assert (found["network"], found["epoch"]) == ("devnet", len(place.anchored()))
+
+    lying = tmp_path / "ledger"
+    shutil.copytree(place.folder, lying)
+    with sqlite3.connect(lying / "ledger.sqlite") as books:
+        books.execute("UPDATE deposits SET amount = amount - 1, total = total - 1")
+    books.close()
+    status, found = audit(place, lying, capsys)
+    assert (status, found["ok"]) == (10, False)
+    assert "deposit 1 of the books is not on chain as they say" in found["broken"]
+
+
+def test_a_ledger_bound_to_a_vault_is_not_served_with_another(
+    place: Place, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = to_base58(b"\x07" * 20)
+    arguments = ["ledger", "serve", "--data", str(place.folder), "--vault", other]
+    assert main([*arguments, "--chain-node", place.node.url, "--listen", "127.0.0.1:0"]) == 2
+    assert "bound to another vault" in capsys.readouterr().err
