@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import time
@@ -10,11 +11,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from demo_anchor import last_act, lines
+from local_chain import LocalChain
 from local_swarm import LocalSwarm, Round, Shape, local_swarm
 
 MIB = 1024 * 1024
 SHAPE = Shape(origin_uplink=16 * MIB, peer_uplink=MIB // 2)
 LIMIT_S = 100.0
+FUNDED_TOKENS = 20
+#: The exit code of ``speedpay verify`` when ledger and chain do not agree.
+PROOF_BROKEN = 10
 CLAIMED = 3.192  # BitTorrent Speed's own figure, "+219.2 %", 2019
 
 
@@ -25,21 +31,35 @@ def main() -> int:
     arguments = parser.parse_args()
     began = time.monotonic()
     content = arguments.file.absolute() if arguments.file else None
-    with local_swarm(SHAPE, content) as swarm:
+    with contextlib.ExitStack() as stack:
+        chain = stack.enter_context(LocalChain())
+        swarm = stack.enter_context(local_swarm(SHAPE, content, before_ledger=chain.start))
         say(scene(swarm.total_bytes, swarm.content.name, swarm.shape.as_json()))
         say("everybody downloads for free …")
         free = swarm.run("off", LIMIT_S)
         say(f"  the one we watch: {free.seconds:.1f} s")
+        say(f"it brings {FUNDED_TOKENS} tokens from the chain …")
+        funded = chain.fund(swarm.home("payer"), swarm.ledger_folder, FUNDED_TOKENS)
         say("the same again in a fresh swarm, one of them pays by the automatic bid …")
         paid = swarm.run("auto", LIMIT_S)
-        say(f"  the one that pays: {paid.seconds:.1f} s\n")
+        say(f"  the one that pays: {paid.seconds:.1f} s")
         report = figures(swarm, free, paid)
+        say("the books go on chain, and are checked against it …\n")
+        report |= last_act(swarm, funded)
     say(table(report))
     if arguments.json:
         arguments.json.write_text(json.dumps(report, indent=2) + "\n")
     say(f"\n{time.monotonic() - began:.0f} s in all")
-    right = report["sha256_ok"] and report["issued_utok"] == report["accounted_utok"]
-    return 0 if right else 1
+    return 0 if right(report) else 1
+
+
+def right(report: dict[str, Any]) -> bool:
+    return bool(
+        report["sha256_ok"]
+        and report["issued_utok"] == report["accounted_utok"]
+        and report["verify_ok"]
+        and report["tampered_verify_exit"] == PROOF_BROKEN
+    )
 
 
 def figures(swarm: LocalSwarm, free: Round, paid: Round) -> dict[str, Any]:
@@ -115,6 +135,8 @@ def table(report: dict[str, Any]) -> str:
         f"SHA-256 of every file: {'right' if report['sha256_ok'] else 'WRONG'}",
         f"the ledger's books: issued {report['issued_utok']} µtok, all accounts and escrow together"
         f" {report['accounted_utok']} µtok: {'the same' if same else 'NOT THE SAME'}",
+        "",
+        *lines(report),
     ])  # fmt: skip
 
 

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -28,6 +28,8 @@ STOCK = Path(__file__).resolve().parent / "stock_client.py"
 INSTALLER = Path("/usr/lib/debian-installer/images")
 _PORT = 7881
 _START_S, _STOP_S = 60.0, 20.0
+#: Between two epochs, for a ledger with a vault.
+EPOCH_S = 5
 _ROUNDS = itertools.count(1)
 _TICKS_A_S = os.sysconf("SC_CLK_TCK")
 #: (seconds since the origin's first word, verified bytes), rising in both.
@@ -179,26 +181,37 @@ class LocalSwarm:
         self._hashes = _hashes(content)
 
     @property
+    def ledger_folder(self) -> Path:
+        return self.folder / "ledger"
+
+    def home(self, name: str) -> Path:
+        return self.folder / f"home-{name}"
+
+    @property
     def total_bytes(self) -> int:
         return sum(size for size, _ in self._hashes.values())
 
-    def start(self, *, money: bool = True) -> None:
-        """``money``: a ledger, and a wallet for everybody; stock clients need none."""
-        _run(["create", str(self.content), "-o", str(self.torrent), "--json"], self.folder)
-        homes = [self._home(name) for name in ("origin", "payer", *self._free_names())]
+    def start(
+        self, *, money: bool = True, before_ledger: Callable[[Path], None] = lambda folder: None
+    ) -> None:
+        """``money``: a ledger, and a wallet for everybody; stock clients need none. ``before_ledger``
+        is given the ledger's folder before it starts."""
+        run_command(["create", str(self.content), "-o", str(self.torrent), "--json"], self.folder)
+        homes = [self.home(name) for name in ("origin", "payer", *self._free_names())]
         for home in homes:
             home.mkdir()
             (home / "passphrase").write_text("only for this demonstration\n")
         if money:
+            self.ledger_folder.mkdir()
+            before_ledger(self.ledger_folder)
             self._start_ledger()
             self._make_wallets(homes)
 
     def _start_ledger(self) -> None:
-        home = self.folder / "ledger"
-        home.mkdir()
+        home = self.ledger_folder
         command = [
             str(SPEEDPAY), "ledger", "serve", "--data", str(home), "--listen", "127.0.0.1:0",
-            "--unlimited-loopback", "--json",
+            "--unlimited-loopback", "--epoch-interval", str(EPOCH_S), "--json",
         ]  # fmt: skip
         self.ledger = Process("ledger", command, home, self.folder / "ledger.log")
         said = self.ledger.until("result", time.monotonic() + _START_S)
@@ -243,11 +256,11 @@ class LocalSwarm:
     def balances(self) -> dict[str, dict[str, Any]]:
         """name → its balance as the ledger signs it."""
         names = ("origin", "payer", *self._free_names())
-        return {name: _run(["balance", "--json"], self._home(name)) for name in names}
+        return {name: run_command(["balance", "--json"], self.home(name)) for name in names}
 
     def books(self) -> dict[str, Any]:
-        return _run(
-            ["ledger", "fsck", "--data", str(self.folder / "ledger"), "--json"], self.folder
+        return run_command(
+            ["ledger", "fsck", "--data", str(self.ledger_folder), "--json"], self.folder
         )
 
     def run(self, pay: str, limit_s: float, *, stock: bool = False) -> Round:
@@ -320,9 +333,6 @@ class LocalSwarm:
     def _free_names(self) -> list[str]:
         return [f"free{number}" for number in range(1, self.shape.free + 1)]
 
-    def _home(self, name: str) -> Path:
-        return self.folder / f"home-{name}"
-
     @staticmethod
     def _limit(bytes_s: int) -> list[str]:
         return ["--up-limit", str(bytes_s)] if bytes_s else []
@@ -351,7 +361,7 @@ class LocalSwarm:
                 *(word for other in others for word in ("--peer", other)),
             ]  # fmt: skip
         log = self.folder / f"{name}-{self._round}.log"
-        return Process(name, command, self._home(name), log)
+        return Process(name, command, self.home(name), log)
 
     def _origin(self, names: list[str], folder: Path, stock: bool) -> Process:
         peers = [self._address(name) for name in names]
@@ -368,20 +378,25 @@ class LocalSwarm:
                 *(word for peer in peers for word in ("--peer", peer)),
             ]  # fmt: skip
         log = self.folder / f"origin-{self._round}.log"
-        return Process("origin", command, self._home("origin"), log)
+        return Process("origin", command, self.home("origin"), log)
 
 
 @contextlib.contextmanager
 def local_swarm(
-    shape: Shape, content: Path | None, *, money: bool = True, within: Path | None = None
+    shape: Shape,
+    content: Path | None,
+    *,
+    money: bool = True,
+    within: Path | None = None,
+    before_ledger: Callable[[Path], None] = lambda folder: None,
 ) -> Iterator[LocalSwarm]:
     """A started swarm in a temporary folder, or in one below ``within``. ``content``: a file or folder;
-    by default the Debian installer's netboot images."""
+    by default the Debian installer's netboot images. ``before_ledger``: see ``LocalSwarm.start``."""
     with tempfile.TemporaryDirectory(prefix="speedpay-swarm-", dir=within) as name:
         folder = Path(name)
         swarm = LocalSwarm(folder, shape, content or installer_images(folder))
         try:
-            swarm.start(money=money)
+            swarm.start(money=money, before_ledger=before_ledger)
             yield swarm
         finally:
             swarm.close()
@@ -415,13 +430,19 @@ def _hashes(content: Path) -> dict[str, tuple[int, str]]:
     return found
 
 
-def _run(arguments: list[str], home: Path) -> dict[str, Any]:
+def attempt_command(arguments: list[str], home: Path) -> subprocess.CompletedProcess[str]:
+    """One command of the user who lives in ``home``, whatever it exits with."""
     environment = os.environ | {
         "SPEEDPAY_HOME": str(home), "SPEEDPAY_PASSPHRASE_FILE": str(home / "passphrase"),
     }  # fmt: skip
-    done = subprocess.run(
+    return subprocess.run(
         [str(SPEEDPAY), *arguments], env=environment, capture_output=True, text=True, timeout=120
     )
+
+
+def run_command(arguments: list[str], home: Path) -> dict[str, Any]:
+    """The result of one command; raises RuntimeError with its last words when it fails."""
+    done = attempt_command(arguments, home)
     if done.returncode != 0:
         raise RuntimeError(f"speedpay {arguments[0]} failed: {done.stderr[-800:]}")
     made: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

@@ -29,6 +29,11 @@ SMALL: dict[str, Any] = {
     "bid": "48 tok/GiB", "content": "small",
     "parameters": {"origin_uplink_bytes_s": 16 * MIB, "peer_uplink_bytes_s": MIB, "free_downloaders": 2,
                    "free_pool_ppm": 250_000},
+    "anchor": {"network": "devnet", "epoch": 3, "root": "ab" * 32, "txid": "cd" * 32, "block": 71},
+    "verify_ok": True, "tampered_verify_exit": 10,
+    "tampered": {"taken_utok": "750000", "balance_utok": "750000", "said": "the tree is another"},
+    "verified_utok": {"payer": "18500000", "origin": "1500000"},
+    "funded": {"amount": "20000000", "txid": "ef" * 32, "block": 40},
 }  # fmt: skip
 
 
@@ -259,8 +264,21 @@ def test_the_demos_table_says_what_its_report_says() -> None:
     assert "gain 4.00x" in said
     assert "the other 2 took 20.0 s, then 20.2 s: +1.0%" in said
     assert "origin        1.500000  32.0        48.000" in said
-    assert said.endswith(": the same")
-    assert script("demo").table(SMALL | {"accounted_utok": "19999999"}).endswith("NOT THE SAME")
+    assert ": the same\n" in said
+    assert "NOT THE SAME" in script("demo").table(SMALL | {"accounted_utok": "19999999"})
+    assert "payer 18.500000 tok, origin 1.500000 tok: verified" in said
+    assert "NOT VERIFIED" in script("demo").table(SMALL | {"verify_ok": False})
+    assert said.endswith("the tree is another (exit code 10)")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"sha256_ok": False}, {"accounted_utok": "1"}, {"verify_ok": False}, {"tampered_verify_exit": 0}],
+    ids=lambda wrong: next(iter(wrong)),
+)
+def test_a_demo_that_shows_something_wrong_fails(wrong: dict[str, Any]) -> None:
+    assert script("demo").right(SMALL)
+    assert not script("demo").right(SMALL | wrong)
 
 
 DEMO = DOCS / "figures/demo.json"
@@ -277,6 +295,13 @@ def check_report(report: dict[str, Any]) -> None:
         assert type(payee["peer"]) is str
         assert re.fullmatch(r"0|[1-9][0-9]*", payee["utok"])
         assert type(payee["bytes"]) is int
+    anchor = report["anchor"]
+    assert re.fullmatch(r"[0-9a-f]{64}", anchor["root"])
+    assert re.fullmatch(r"[0-9a-f]{64}", anchor["txid"])
+    assert anchor["network"] == "devnet"
+    assert min(anchor["epoch"], anchor["block"]) > 0
+    assert report["verify_ok"] is True
+    assert report["tampered_verify_exit"] == 10
     for kind in ("free", "paid"):
         points = report[f"{kind}_progress"]
         assert points == sorted(points), "time and bytes both rise"
@@ -300,7 +325,7 @@ def test_kept_figures_of_a_benchmark_have_the_documented_shape(path: Path) -> No
     if path == DEMO:
         return
     assert report["bench"] == path.stem
-    assert report["parameters"]["content_bytes"] > 0
+    assert report["parameters"]
     for row in report["rows"]:
         assert row.keys() == {"row", "value", "spread", "bound", "goal", "ok", "unit"}
         assert row["spread"][0] <= row["value"] <= row["spread"][1]
