@@ -273,7 +273,12 @@ def test_the_demos_table_says_what_its_report_says() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"sha256_ok": False}, {"accounted_utok": "1"}, {"verify_ok": False}, {"tampered_verify_exit": 0}],
+    [
+        {"sha256_ok": False},
+        {"accounted_utok": "1"},
+        {"verify_ok": False},
+        {"tampered_verify_exit": 0},
+    ],
     ids=lambda wrong: next(iter(wrong)),
 )
 def test_a_demo_that_shows_something_wrong_fails(wrong: dict[str, Any]) -> None:
