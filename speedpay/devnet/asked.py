@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from speedpay.chain.address import PREFIX, from_base58
-from speedpay.devnet.jsonform import unhex
+from speedpay.devnet import jsonform
 from speedpay.errors import Malformed
 
 
@@ -21,10 +21,7 @@ class Asked:
         return self.given.get(name) not in (None, "")
 
     def text(self, name: str) -> str:
-        value = self.given.get(name, "")
-        if not isinstance(value, str):
-            raise Malformed("must be a string", field=name)
-        return value
+        return jsonform.text(self.given.get(name, ""), name)
 
     def json(self, name: str, default: Any) -> Any:
         """A value, or the JSON text of one."""
@@ -37,22 +34,17 @@ class Asked:
             raise Malformed("is not JSON", field=name) from error
 
     def hex(self, name: str) -> bytes:
-        return unhex(self.text(name), name)
+        return jsonform.unhex(self.text(name), name)
 
     def number(self, name: str, default: int = 0) -> int:
-        value = self.given.get(name, default)
-        if isinstance(value, str) and 0 < len(value) < 20 and value.lstrip("-").isdecimal():
-            value = int(value)
-        if not isinstance(value, int) or isinstance(value, bool) or not -(2**63) <= value < 2**63:
-            raise Malformed("must be a 64-bit integer", field=name)
-        return value
+        return jsonform.integer(self.given.get(name, default), name)
 
     def address(self, name: str) -> bytes:
         """20 bytes, from base58 when visible, else from hexadecimal that begins with 41."""
         text = self.text(name)
         if self.visible:
             return from_base58(text, name)
-        raw = unhex(text, name)
+        raw = jsonform.unhex(text, name)
         if len(raw) != 21 or raw[:1] != PREFIX:
             raise Malformed("must be an address of 21 bytes that begins with 41", field=name)
         return raw[1:]

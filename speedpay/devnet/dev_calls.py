@@ -28,10 +28,10 @@ _MAX_ADVANCE_S = 366 * 24 * 60 * 60
 
 
 def answer(chain: Chain, faults: Faults, name: str, given: Any) -> Answer:
-    if name not in _CALLS:
+    if name not in CALLS:
         return Answer({"Error": f"there is no call dev/{name[:100]}"}, 404)
     try:
-        return Answer(_CALLS[name](chain, faults, Asked(given)))
+        return Answer(CALLS[name](chain, faults, Asked(given)))
     except (SpeedpayError, Rejected) as error:
         return Answer({"Error": str(error)}, 400)
 
@@ -96,7 +96,7 @@ def _fault(chain: Chain, faults: Faults, asked: Asked) -> dict[str, Any]:
     return state(chain, faults, asked)
 
 
-_CALLS = {
+CALLS = {
     "state": state, "faucet": _faucet, "mine": _mine, "reorg": _reorg, "time": _time,
     "fault": _fault,
 }  # fmt: skip

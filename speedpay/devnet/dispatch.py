@@ -60,7 +60,7 @@ BROADCASTING: dict[str, Callable[[Asked], Transaction]] = {
     "broadcasttransaction": contracts.broadcast_json,
     "broadcasthex": contracts.broadcast_hex,
 }
-_GROUPS = {
+GROUPS = {
     "wallet": BOTH.keys() | WALLET.keys() | BUILDING.keys() | BROADCASTING.keys(),
     "walletsolidity": BOTH.keys(),
 }
@@ -93,7 +93,7 @@ def answer(chain: Chain, faults: Faults, path: str, given: Any) -> Answer:
         lacking = "class java.lang.IllegalAccessException : lack of computing resources"
         return Answer({"Error": lacking})
     group, _, name = path.partition("/")
-    if name not in _GROUPS.get(group, ()):
+    if name not in GROUPS.get(group, ()):
         return Answer({"Error": f"there is no call {path[:100]}"}, 404)
     try:
         return Answer(_answer(chain, struck, group, name, Asked(given)))

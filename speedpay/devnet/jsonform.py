@@ -5,6 +5,7 @@ In two forms: ``visible`` shows addresses in base58 and some bytes as text, else
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from speedpay.chain.address import PREFIX, from_base58, to_base58
@@ -59,7 +60,7 @@ def _from_json(kind: str, value: Any, visible: bool, where: str) -> Any:
             "value": from_json(inner, value.get("value"), visible),
         }
     if kind == "int":
-        return _int(value, where)
+        return integer(value, where)
     if kind == "bool":
         if value not in (True, False, "true", "false"):
             raise Malformed("must be true or false", field=where)
@@ -74,19 +75,27 @@ def _from_json(kind: str, value: Any, visible: bool, where: str) -> Any:
             raise Malformed(f"{value[:60]!r} is not modelled here", field=where)
         return name
     if kind == "string":
-        return value
+        return text(value, where)
     if kind == "text" and visible:
-        return value.encode()
+        return text(value, where).encode()
     if kind == "address" and value:
         return from_base58(value, where) if visible else bare_address(unhex(value, where), where)
     return unhex(value, where)
 
 
-def _int(value: Any, where: str) -> int:
-    if isinstance(value, str) and len(value) <= 20 and value.lstrip("-").isdecimal():
+def integer(value: Any, where: str) -> int:
+    """A signed 64-bit number, or the text of one."""
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,19}", value):
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or not -(2**63) <= value < 2**63:
         raise Malformed("must be a 64-bit integer", field=where)
+    return value
+
+
+def text(value: Any, where: str) -> str:
+    """Text that has UTF-8: JSON can hold half of a surrogate pair."""
+    if not isinstance(value, str) or any("\ud800" <= one <= "\udfff" for one in value):
+        raise Malformed("must be a string", field=where)
     return value
 
 
