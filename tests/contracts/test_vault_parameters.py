@@ -111,3 +111,8 @@ def test_silence_is_longer_than_the_delay_and_than_two_intervals(
 
 def test_the_shortest_times_make_a_vault(backend: Backend) -> None:
     Deployed.fresh(backend, replace(Times(), min_interval=1, delay=3, silence=4, deposit_grace=1))
+
+
+def test_the_longest_times_make_a_vault(backend: Backend) -> None:
+    times = Times(min_interval=YEAR // 3, delay=YEAR - 1, silence=YEAR, deposit_grace=YEAR)
+    Deployed.fresh(backend, times)
