@@ -127,6 +127,33 @@ def receipt(answer: object) -> Receipt:
     )
 
 
+def events(answer: object, contract: bytes) -> list[Event]:
+    """Those of ``contract`` in one ``TransactionInfo``; logs of other contracts are not looked into."""
+    fields = mapping(answer, "receipt")
+    logs = fields.get("log", [])
+    ours = [
+        (index, entry)
+        for index, entry in enumerate(logs if isinstance(logs, list) else [])
+        if isinstance(entry, dict) and _is_of(entry.get("address"), contract)
+    ]
+    if not ours:
+        return []
+    found = receipt(dict(fields) | {"log": [entry for _, entry in ours]})
+    if not found.ok:
+        return []
+    return [
+        Event(found.block, found.txid, index, log.topics, log.data)
+        for (index, _), log in zip(ours, found.logs, strict=True)
+    ]
+
+
+def _is_of(written: object, contract: bytes) -> bool:
+    try:
+        return address.from_node(written, "address") == contract
+    except Malformed:
+        return False
+
+
 def _log(answer: object, field: str) -> Log:
     fields = mapping(answer, field)
     topics = listed(fields.get("topics", []), f"{field}.topics", MAX_TOPICS)

@@ -31,7 +31,7 @@ from speedpay.errors import ChainUnreachable, InvalidSetting, Malformed
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
-#: A full block of Nile, as JSON, has about 1 MB; what it caused may have a few.
+#: A block has 2 MB at most, and hexadecimal doubles it.
 MAX_ANSWER_BYTES = 16 * 1024 * 1024
 #: ``timeout_s`` bounds each silence; a whole answer may take this many of them.
 WHOLE_ANSWER_TIMEOUTS = 3
@@ -78,12 +78,12 @@ class Node:
     def close(self) -> None:
         self._http.close()
 
-    def ask(self, method: str, body: Mapping[str, Any]) -> Any:
+    def ask(self, method: str, body: Mapping[str, Any], max_bytes: int = MAX_ANSWER_BYTES) -> Any:
         """The node's JSON. Raises ChainUnreachable, or Malformed for what is no JSON."""
         for attempt in range(1, self._attempts + 1):
             first_wait_s = _FIRST_WAIT_S
             try:
-                return self._once(method, body)
+                return self._once(method, body, max_bytes)
             except _TooOften as error:
                 if attempt == self._attempts:
                     raise ChainUnreachable(str(error)) from None
@@ -128,7 +128,7 @@ class Node:
                 self._sleep(wait_s)
             self._last_asked = time.monotonic()
 
-    def _once(self, method: str, body: Mapping[str, Any]) -> Any:
+    def _once(self, method: str, body: Mapping[str, Any], max_bytes: int) -> Any:
         self._wait_for_turn()
         until = time.monotonic() + self._whole_s
         content = bytearray()
@@ -136,8 +136,8 @@ class Node:
             with self._http.stream("POST", f"{self.url}/{method}", json=dict(body)) as answer:
                 for part in answer.iter_raw():
                     content += part
-                    if len(content) > MAX_ANSWER_BYTES:
-                        raise Malformed(f"is above {MAX_ANSWER_BYTES} bytes", field="answer")
+                    if len(content) > max_bytes:
+                        raise Malformed(f"is above {max_bytes} bytes", field="answer")
                     if time.monotonic() > until:
                         raise ChainUnreachable(f"{self.url} answers too slowly")
                 status = answer.status_code

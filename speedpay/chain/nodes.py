@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, TypeVar
 from speedpay.chain import answers
 from speedpay.chain.answers import Block
 from speedpay.chain.networks import Network, chain_id_of, check_genesis
-from speedpay.errors import ChainUnreachable, InvalidSetting, Malformed, WrongNetwork
+from speedpay.errors import (
+    ChainRefused,
+    ChainUnreachable,
+    InvalidSetting,
+    Malformed,
+    SpeedpayError,
+    WrongNetwork,
+)
 
 if TYPE_CHECKING:
     from speedpay.chain.node import Node
@@ -132,6 +139,19 @@ class Nodes:
         found, _ = self._answers(asked, len(self._nodes), enough=lambda a: a is not None)
         return found[-1][1]
 
+    def each(self, asked: Callable[[Node], None]) -> list[SpeedpayError | None]:
+        """Asks every node, whatever the others do: for each, None or why not."""
+        outcomes: list[SpeedpayError | None] = []
+        for node in self._nodes:
+            try:
+                self._check(node)
+                asked(node)
+                outcomes.append(None)
+            except (ChainUnreachable, ChainRefused, Malformed) as error:
+                _log.warning("chain: %s: %s", node.url, error)
+                outcomes.append(error)
+        return outcomes
+
     def known_to_any(self, asked: Callable[[Node], bool]) -> bool:
         """True as soon as one node says so; False only when two (or all there are) deny it."""
         denied, failures = 0, []
@@ -179,6 +199,12 @@ class Nodes:
 
     def _recent(self, node: Node, block: Block) -> Block:
         behind_s = int(self.clock()) - block.time_s
+        # Expiry goes by this time: a lie about it would make a transaction that lives for a day. Only a
+        # development chain's clock may be put forward.
+        if behind_s < -MAX_BEHIND_S and self.network.genesis is not None:
+            raise ChainUnreachable(
+                f"{node.url} is {-behind_s // 60} minutes ahead of this machine's clock"
+            )
         # A development chain begins with block 0, whose time is 0.
         if behind_s > MAX_BEHIND_S and block.number > 0:
             raise ChainUnreachable(

@@ -24,11 +24,11 @@ _FIRST_WAIT_S = 0.3
 
 
 def broadcast(nodes: Nodes, signed: Signed) -> None:
-    """Hands the same bytes in until a node takes them, each node in its turn.
+    """Hands the same bytes to every node: one that takes them and keeps them back must not matter.
 
-    Returns when one has it, now or already. Raises ChainUnreachable when all are busy or silent, and
-    ChainRefused, whose field is the network's code, when it was refused and no node knows it: an
-    answer that got lost may have been a yes, and then the second asking is refused as too late.
+    Returns when one has it, now or already. Raises ChainRefused, whose field is the network's code,
+    when all refuse it and none knows it; else ChainUnreachable. An answer that got lost may have been
+    a yes, and then the next asking is refused as too late.
     """
     body = signed.body
 
@@ -43,11 +43,14 @@ def broadcast(nodes: Nodes, signed: Signed) -> None:
                 nodes.sleep(_FIRST_WAIT_S * 2**attempt * random.uniform(0.5, 1.5))
         raise ChainUnreachable(f"{node.url} is busy: {message or code}")
 
-    try:
-        nodes.one(asked)
-    except ChainRefused:
-        if not known(nodes, signed.txid):
-            raise
+    outcomes = nodes.each(asked)
+    if None in outcomes or known(nodes, signed.txid):
+        return
+    unclear = [error for error in outcomes if error and not isinstance(error, ChainRefused)]
+    if unclear:
+        raise ChainUnreachable("; ".join(str(error) for error in unclear))
+    assert outcomes[0] is not None
+    raise outcomes[0]
 
 
 def known(nodes: Nodes, txid: bytes) -> bool:

@@ -168,6 +168,14 @@ def test_a_node_an_hour_behind_our_clock_is_not_believed(net: Devnet, connect: C
             ask()
 
 
+def test_a_public_node_an_hour_ahead_of_our_clock_is_not_believed(net: Devnet) -> None:
+    """By its time a transaction would live an hour longer than it should."""
+    net.nodes[0].fault("wrong_genesis", genesis=NILE.genesis)
+    tron = Tron(NILE, [net.url], attempts=1, clock=lambda: time.time() - 3600)
+    with tron, pytest.raises(ChainUnreachable, match="minutes ahead"):
+        tron.head()
+
+
 def test_a_node_a_few_blocks_behind_only_holds_up(net: Devnet, connect: Connect) -> None:
     number = net.mine(20)
     net.nodes[1].fault("behind", blocks=3)

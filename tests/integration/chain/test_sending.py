@@ -138,6 +138,29 @@ def test_an_answer_that_got_lost_was_a_yes(net: Devnet, tron: Tron, alice: Chain
     assert tron.trx_balance(BOB) == TRX
 
 
+def test_a_node_that_says_yes_and_keeps_it_back_does_not_matter_beside_another(
+    net: Devnet, tron: Tron, alice: ChainKey
+) -> None:
+    signed = pay(tron, alice)
+    net.nodes[0].fault("accepted_never_mined", count=1)
+    tron.broadcast(signed)
+    assert tron.wait(signed).ok
+
+
+def test_a_refusal_counts_only_when_every_node_was_reached(
+    net: Devnet, connect: Connect, alice: ChainKey
+) -> None:
+    """The silent one may have taken it."""
+    tron = connect(net.url, "http://127.0.0.1:1")
+    signed = tron.prepare_transfer(alice.address, BOB, TRX, lifetime_s=1).sign(alice)
+    net.advance(5)
+    net.mine()
+    with pytest.raises(ChainUnreachable):
+        tron.broadcast(signed)
+    with pytest.raises(ChainRefused):
+        connect().broadcast(signed)
+
+
 def test_a_busy_network_is_asked_again_and_then_given_up(
     net: Devnet, tron: Tron, alice: ChainKey
 ) -> None:

@@ -306,7 +306,6 @@ def _malformed(edit: Any) -> Any:
         lambda log: log["topics"].pop(),
         lambda log: log.update(topics=["00" * 31]),
         lambda log: log.update(topics="x"),
-        lambda log: log.update(address="00"),
         lambda log: log["topics"].__setitem__(1, "ff" * 32),  # a seq above 64 bits
         lambda log: log["topics"].__setitem__(2, "00" * 15 + "01" * 17),  # bytes16 with a tail
         lambda log: log["topics"].__setitem__(3, "ff" * 32),  # an address with a head

@@ -75,6 +75,23 @@ def test_a_receipt_that_cannot_be_is_refused_by_its_field(
     assert caught.value.field == field
 
 
+@pytest.mark.parametrize(
+    "theirs",
+    [{"address": "12" * 20, "data": "00" * 70_000}, {"address": "12" * 20, "topics": ["0"] * 9}, 5, {},
+     {"address": 5}, {"address": "T" * 34}],
+)  # fmt: skip
+def test_no_log_of_others_keeps_us_from_ours(theirs: Any) -> None:
+    """Otherwise anybody could stop every ledger's deposits with one transaction."""
+    entry = {"id": TXID, "blockNumber": 5, "log": [theirs] * 5000 + [LOG, theirs]}
+    (event,) = answers.events(entry, b"\x11" * 20)
+    assert (event.index, event.data, event.block) == (5000, b"\x33", 5)
+    assert answers.events({"log": "x", "fee": "odd"}, b"\x11" * 20) == []
+
+
+def test_a_failed_transaction_has_no_events() -> None:
+    assert answers.events({"id": TXID, "log": [LOG], "result": "FAILED"}, b"\x11" * 20) == []
+
+
 def test_a_block_s_id_begins_with_its_number() -> None:
     header = {"raw_data": {"number": 7, "timestamp": 3000}}
     good = {"blockID": (7).to_bytes(8).hex() + "cd" * 24, "block_header": header}
