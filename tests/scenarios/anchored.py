@@ -43,7 +43,7 @@ from tests.unit.wallet.onchain import GUARDIAN, MINTER, OPERATOR, SUN
 
 PASSPHRASE = "correct horse battery"
 #: Seconds of the vault: between anchors, until one counts, of silence, for deposits.
-INTERVAL, DELAY, SILENCE, GRACE = 1, 3, 600, 600
+INTERVAL, DELAY, SILENCE, GRACE = 4, 12, 600, 600
 _FEE_SUN = 1_000 * SUN
 _NO_LIMIT = Amount(10**12)
 _PATIENCE = 50  # turns; only so that a hanging test ends
@@ -78,9 +78,11 @@ class Operator:
 
     def __post_init__(self) -> None:
         settings = Settings(
-            unlimited_loopback=True, epoch_interval_s=0, withdrawals_per_epoch=self.limit
+            unlimited_loopback=True, epoch_interval_s=INTERVAL, withdrawals_per_epoch=self.limit
         )
-        self.service = Service(self.folder, settings)
+        # The chain's clock, which a test moves by seconds; people's requests are in time all the same.
+        clock = self.node.chain.clock
+        self.service = Service(self.folder, settings, lambda: clock.now_ms() / 1000)
         self.worker = ChainWorker(self.service, self.vault, OPERATOR, ChainSettings())
         self._turn = threading.Lock()
         assert self.round()
@@ -94,8 +96,9 @@ class Operator:
         with self.service.database.read() as connection:
             last = epochs.latest(connection)
         wanted = (last.number if last else 0) + 1
-        for _ in range(_PATIENCE):
-            self.node.advance(INTERVAL)
+        for turn in range(_PATIENCE):
+            if turn % 5 == 0:
+                self.node.advance(INTERVAL)
             self.node.mine(20)
             self.round()
             anchored = self.vault.last_anchor()
@@ -267,15 +270,22 @@ class Town:
         self.node.mine(20)
         self.operator.round()
 
+    def busy(self) -> contextlib.AbstractContextManager[None]:
+        """Blocks are made and the ledger reads them, while a command waits."""
+        return self._meanwhile(self.operator.round)
+
+    def busy_chain(self) -> contextlib.AbstractContextManager[None]:
+        """Only blocks are made: the operator does nothing."""
+        return self._meanwhile(lambda: True)
+
     @contextlib.contextmanager
-    def busy(self) -> Iterator[None]:
-        """Blocks are made and the worker works, while a command waits for them."""
+    def _meanwhile(self, act: Callable[[], object]) -> Iterator[None]:
         stop = threading.Event()
 
         def work() -> None:
             while not stop.wait(0.02):
                 self.node.mine()
-                self.operator.round()
+                act()
 
         thread = threading.Thread(target=work, daemon=True)
         thread.start()
