@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 
 from speedpay.errors import SpeedpayError
-from speedpay.ledger import chart, epoch_invariants
+from speedpay.ledger import chain_invariants, chart, epoch_invariants
 from speedpay.ledger.book import GENESIS, Transfer
 from speedpay.ledger.broken import Broken
 from speedpay.ledger.chart import DEBIT_NORMAL, BookAccount, Kind, Role
@@ -39,6 +39,7 @@ def every(connection: sa.Connection, journal_key: bytes | None = None) -> list[B
         *quick(connection),
         *_replayed(connection),
         *_keys_used_once(connection),
+        *chain_invariants.every(connection),
         *epoch_invariants.every(connection, journal_key),
     ]
 
@@ -181,11 +182,12 @@ def _same_channels(
 
 
 def _keys_used_once(connection: sa.Connection) -> Iterator[Broken]:
-    """I4: every send has the one row of its idempotency key, and no key has sent twice."""
+    """I4: every order to move tokens out has the one row of its key, and no key has moved twice."""
+    ordered = (Kind.SEND.value, Kind.WITHDRAW.value)
     query = sa.select(transfers.c.debit, transfers.c.reference)
     sent = Counter(
         (row.debit, row.reference)
-        for row in connection.execute(query.where(transfers.c.kind == Kind.SEND.value))
+        for row in connection.execute(query.where(transfers.c.kind.in_(ordered)))
     )
     known = {
         (chart.user(row.account).name, row.key)

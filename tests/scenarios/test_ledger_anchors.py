@@ -323,16 +323,8 @@ def test_a_ledger_with_a_vault_credits_anchors_and_publishes_what_anybody_can_re
         place.send(place.vault.prepare_deposit(user.address, Amount(5_000_000), account), user)
         eventually(lambda: ledger.deposits(key, account).deposits, "the credit")
         assert ledger.balance(key, account).token == Amount(5_000_000)
-        covered = ledger.chain_health().closed + 1
-        eventually(
-            lambda: (
-                (ledger.chain_health().anchor or 0)
-                and ledger.chain_health().anchor.epoch >= covered
-            ),  # type: ignore[union-attr]
-            "the anchor of an epoch that covers it",
-        )
-        health = ledger.chain_health()
-    assert health.anchor is not None
+        covering = ledger.chain_health().closed + 1
+        health = eventually(lambda: anchored_since(ledger, covering), "an anchor that covers it")
     assert health.alarms == ()
     anchored = place.vault.anchor_of(health.anchor.epoch, health.anchor.txid)
     assert anchored.liabilities >= Amount(5_000_000)

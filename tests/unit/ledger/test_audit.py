@@ -227,7 +227,7 @@ def test_a_payment_rewritten_with_all_its_hashes_is_found_by_the_anchored_root(l
 
 def test_an_invented_deposit_is_found(lied: Lied) -> None:
     with lied.database.write() as connection:
-        posted = book.issue(connection, lied.ben, Amount(9_000), b"\x07" * 36, 0)
+        posted = book.issue(connection, lied.ben, Amount(9_000), b"\x07" * 32 + bytes(4), 0)
         connection.execute(
             deposits.insert().values(
                 seq=2, txid=b"\x07" * 32, log_index=0, account=lied.ben, sender=b"\x0a" * 20,

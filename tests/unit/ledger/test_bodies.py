@@ -88,6 +88,16 @@ def test_a_cumulative_that_is_no_amount_is_refused_and_names_the_item(
     assert field in ("items[1].cumulative", "body")
 
 
+@pytest.mark.parametrize("amount", NOT_AMOUNTS.values(), ids=NOT_AMOUNTS.keys())
+def test_a_withdrawal_of_no_amount_is_refused_before_any_sql(
+    desk: Desk, payer: Person, statements: list[str], amount: str
+) -> None:
+    body = f'{{"amount":{amount}}}'
+    status, code, field = refusal(desk, payer, statements, "/v1/withdrawals", body)
+    assert (status, code) == (422, "malformed")
+    assert field in ("amount", "body")
+
+
 def order(**changes: object) -> str:
     good: dict[str, object] = {
         "payer_key": "02" + "79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798",
