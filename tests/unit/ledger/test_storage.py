@@ -98,6 +98,31 @@ def test_an_interrupted_migration_has_not_happened(
     Service(tmp_path, Settings()).close()
 
 
+def test_a_journal_that_is_older_than_withdrawals_is_kept_to_the_byte(tmp_path: Path) -> None:
+    """The migration that lets the journal know them copies it into a new table."""
+    desk = Desk(tmp_path)
+    ann, ben = desk.person(tokens=700), desk.person()
+    desk.ask(calls.send(ann.key, ann.account, Send(ben.account, CREDIT, Amount(5)), fresh()))
+    before = desk.everything()["transfers"]
+    desk.service.close()
+    with sqlite3.connect(tmp_path / "ledger.sqlite") as connection:
+        for table in (
+            "withdrawals",
+            "deposits",
+            "claims",
+            "anchors",
+            "anchor_attempts",
+            "chain_watch",
+        ):
+            connection.execute(f"DROP TABLE {table}")
+        connection.execute("UPDATE alembic_version SET version_num = '0003'")
+    connection.close()
+    desk = Desk(tmp_path)
+    assert desk.everything()["transfers"] == before
+    assert desk.broken() == []
+    desk.service.close()
+
+
 def test_no_column_is_for_an_address_a_content_or_a_person() -> None:
     for table in metadata.sorted_tables:
         for column in table.columns:
