@@ -46,8 +46,8 @@ class Backend(Protocol):
 
     now_s: int
 
-    def deploy(self, code: bytes) -> tuple[bytes, int]:
-        """The new contract's address, and the energy it took. Raises Reverted."""
+    def deploy(self, code: bytes) -> tuple[bytes, Done]:
+        """The new contract's address, and what making it did. Raises Reverted."""
 
     def call(self, sender: bytes, to: bytes, data: bytes) -> Done:
         """Raises Reverted, and then nothing has changed."""
@@ -65,14 +65,14 @@ class Tvm:
         self._state = State()
         self._made = 0
 
-    def deploy(self, code: bytes) -> tuple[bytes, int]:
+    def deploy(self, code: bytes) -> tuple[bytes, Done]:
         self._made += 1
         txid = keccak256(self._made.to_bytes(8))
         address = keccak256(txid + b"\x41" + DEPLOYER)[12:]
         done = self._run(
             Message(DEPLOYER, create=address, data=code, txid=txid, energy_limit=ENERGY_LIMIT)
         )
-        return address, done.energy
+        return address, done
 
     def call(self, sender: bytes, to: bytes, data: bytes) -> Done:
         return self._run(Message(sender, to=to, data=data, energy_limit=ENERGY_LIMIT))
@@ -106,22 +106,13 @@ class Revm:
         self.now_s = START_S
         self._evm = EVM(env=Env(cfg=CfgEnv(chain_id=CHAIN_ID)))
 
-    def deploy(self, code: bytes) -> tuple[bytes, int]:
+    def deploy(self, code: bytes) -> tuple[bytes, Done]:
         made = self._run(lambda: self._evm.deploy(_hex(DEPLOYER), code))
-        return bytes.fromhex(made[2:]), self._evm.result.gas_used
+        return bytes.fromhex(made[2:]), self._done(b"")
 
     def call(self, sender: bytes, to: bytes, data: bytes) -> Done:
         returned = self._run(lambda: self._evm.message_call(_hex(sender), _hex(to), data))
-        result = self._evm.result
-        logs = tuple(
-            Log(
-                bytes.fromhex(log.address[2:]),
-                tuple(bytes.fromhex(topic[2:]) for topic in log.topics),
-                log.data[1] if isinstance(log.data, tuple) else log.data,
-            )
-            for log in result.logs
-        )
-        return Done(bytes(returned), logs, result.gas_used)
+        return self._done(bytes(returned))
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
@@ -131,6 +122,18 @@ class Revm:
         finally:
             self._evm.revert(point)
             self.now_s = now_s
+
+    def _done(self, returned: bytes) -> Done:
+        result = self._evm.result
+        logs = tuple(
+            Log(
+                bytes.fromhex(log.address[2:]),
+                tuple(bytes.fromhex(topic[2:]) for topic in log.topics),
+                log.data[1],
+            )
+            for log in result.logs
+        )
+        return Done(returned, logs, result.gas_used)
 
     def _run(self, step: Callable[[], Any]) -> Any:
         self._evm.set_block_env(BlockEnv(number=1, timestamp=self.now_s))

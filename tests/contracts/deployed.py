@@ -98,12 +98,14 @@ class Contract:
         self._backend = backend
         wanted = _types(by_kind["constructor"][0]["inputs"]) if "constructor" in by_kind else []
         with self._named_errors():
-            self.address, self.deploy_energy = backend.deploy(
-                bytes.fromhex(code) + encode(wanted, made_with)
-            )
+            self.address, done = backend.deploy(bytes.fromhex(code) + encode(wanted, made_with))
+        #: What making it did.
+        self.made = self._sent(done)
 
     def send(self, name: str, *arguments: Any, by: bytes) -> Sent:
-        done = self._call(by, name, arguments)
+        return self._sent(self._call(by, name, arguments))
+
+    def _sent(self, done: Done) -> Sent:
         return Sent(
             [self._event(log) for log in done.logs if log.address == self.address], done.energy
         )

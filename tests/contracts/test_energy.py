@@ -36,8 +36,8 @@ def measured() -> Iterator[tuple[str, int]]:
     backend = Tvm()
     deployed = Deployed.fresh(backend)
     token, vault, times = deployed.token, deployed.vault, deployed.times
-    yield "deploy the token", token.deploy_energy
-    yield "deploy the vault", vault.deploy_energy
+    yield "deploy the token", token.made.energy
+    yield "deploy the vault", vault.made.energy
 
     token.send("mint", ALICE, 10**9, by=MINTER)
     yield "token: transfer to a new holder", token.send("transfer", BOB, 5, by=ALICE).energy

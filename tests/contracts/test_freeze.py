@@ -65,6 +65,12 @@ def test_each_anchor_ends_the_silence(deployed: Deployed) -> None:
         deployed.vault.send("freeze", by=EVE)
 
 
+def test_silence_begins_with_the_deployment(deployed: Deployed) -> None:
+    made_at = deployed.backend.now_s
+    with refused("TooEarly", made_at + deployed.times.silence + 1):
+        deployed.vault.send("freeze", by=EVE)
+
+
 def test_a_vault_that_never_saw_an_anchor_can_be_frozen_and_gives_everything_back(
     deployed: Deployed,
 ) -> None:

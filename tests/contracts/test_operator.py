@@ -7,6 +7,11 @@ from tests.contracts.deployed import BOB, CAROL, EVE, GUARDIAN, OPERATOR, Deploy
 NOBODY = bytes(20)
 
 
+def test_the_first_operator_is_told_by_an_event(deployed: Deployed) -> None:
+    told = deployed.vault.made.event("OperatorChanged")
+    assert told == {"from": NOBODY, "to": OPERATOR}
+
+
 def test_a_proposed_operator_accepts_after_the_delay(deployed: Deployed) -> None:
     vault, now_s = deployed.vault, deployed.backend.now_s
     acceptable_from = now_s + deployed.times.delay

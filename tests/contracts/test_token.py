@@ -29,6 +29,7 @@ def test_it_says_what_it_is(token: Contract) -> None:
     assert token.view("decimals") == 6
     assert token.view("cap") == CAP == token.view("MAX_CAP")
     assert token.view("minter") == MINTER
+    assert token.made.event("MinterChanged") == {"from": NOBODY, "to": MINTER}
 
 
 def test_a_transfer_moves_tokens_and_makes_none(token: Contract) -> None:
