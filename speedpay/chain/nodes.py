@@ -8,6 +8,7 @@ must say the same, or the answer is ChainUnreachable with both names, and nobody
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
@@ -53,19 +54,22 @@ class Nodes:
         self.clock = clock
         self.sleep = sleep
         self._made: list[Node] | None = None
+        self._making = threading.Lock()
         self._how = (tuple(urls), api_key, timeout_s, attempts)
         self._genesis = network.genesis
 
     @property
     def _nodes(self) -> list[Node]:
-        if self._made is None:
-            from speedpay.chain.node import Node
+        with self._making:
+            if self._made is None:
+                from speedpay.chain.node import Node
 
-            urls, api_key, timeout_s, attempts = self._how
-            self._made = [
-                Node(url, self.network, api_key, timeout_s, attempts, self.sleep) for url in urls
-            ]
-        return self._made
+                urls, api_key, timeout_s, attempts = self._how
+                self._made = [
+                    Node(url, self.network, api_key, timeout_s, attempts, self.sleep)
+                    for url in urls
+                ]
+            return self._made
 
     def close(self) -> None:
         for node in self._made or ():
