@@ -26,6 +26,7 @@ from speedpay.signing import Domain
 from speedpay.swarm.settings import SwarmSettings
 from speedpay.swarm.torrents import Swarm
 from speedpay.units import MoneyClass, Price
+from speedpay.wallet.keeping import keep_while_running
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -65,6 +66,8 @@ def make_client(out: Output, settings: Settings, ask: Price, *, need_wallet: boo
             raise NotFound("the wallet has no account yet", hint="speedpay wallet open")
         account = Account(place.account, wallet.keys, Domain(place.network, place.ledger_id))
         ledger = AsyncLedgerClient(place.ledger_url, place.ledger_id, place.network)
+        # Until the process ends: its files are whole at any moment.
+        keep_while_running(settings.home / "wallet", place, wallet.keys.identity)
     host, port = settings.listen
     loopback = host.startswith("127.") or host == "::1"
     swarm = Swarm(

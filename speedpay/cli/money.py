@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import time
+from contextlib import suppress
 
 import click
 
 from speedpay.cli import AMOUNT
+from speedpay.cli.chain_wallet import promised, proofs_of
 from speedpay.cli.output import (
     Output,
     age_text,
@@ -19,11 +21,12 @@ from speedpay.cli.output import (
 )
 from speedpay.cli.unlock import funds_of, ledger_of, unlock, wallet_options
 from speedpay.config import load
-from speedpay.errors import LedgerFailed, LedgerUnreachable
+from speedpay.errors import LedgerFailed, LedgerUnreachable, SpeedpayError
 from speedpay.ledger_api.answers import Balance, HistoryEntry
 from speedpay.ledger_api.shapes import MAX_HISTORY, Send
 from speedpay.units import ZERO, Amount, MoneyClass
 from speedpay.wallet.funds import Payment
+from speedpay.wallet.keeping import keep_newest
 from speedpay.wallet.keystore import Place
 
 
@@ -42,7 +45,7 @@ def balance(out: Output, ledger_url: str | None, passphrase_file: str | None) ->
         funds = funds_of(settings, opened, ledger)
         unresolved = funds.unresolved()
         try:
-            confirmed = funds.balance()
+            confirmed = funds.balance(promised(settings))
         except (LedgerUnreachable, LedgerFailed) as error:
             last = funds.last_confirmed()
             if last is None:
@@ -50,6 +53,8 @@ def balance(out: Output, ledger_url: str | None, passphrase_file: str | None) ->
             else:
                 _show_balance(out, opened.place, last, unresolved, now_confirmed=False)
             raise
+        with suppress(SpeedpayError):  # for the day on which the ledger shows none
+            keep_newest(opened.place, opened.keys.identity, ledger, proofs_of(settings, opened))
     _show_balance(out, opened.place, confirmed, unresolved, now_confirmed=True)
 
 

@@ -65,7 +65,7 @@ def _raise(error: BaseException) -> Callable[[Output], None]:
         (errors.NotFound, 3), (errors.LedgerUnreachable, 4), (errors.LedgerFailed, 4),
         (errors.BalanceTooSmall, 5), (errors.OverBudget, 5), (errors.NoPeers, 6),
         (errors.Unfinished, 7), (errors.KeystoreLocked, 8), (errors.DiskFull, 9),
-        (errors.AlreadyExists, 13),
+        (errors.AlreadyExists, 13), (errors.ProofBroken, 10), (errors.ChainUnreachable, 6),
     ],
 )  # fmt: skip
 def test_an_error_of_ours_is_a_sentence_a_hint_and_its_exit_code(
@@ -152,7 +152,8 @@ def test_arguments_become_our_types(probe: Probe) -> None:
         ["probe", "--amount", "9223372036855"], ["probe", "--price", "1e3"],
         ["probe", "--share", "1.5"], ["probe", "--rate", "fast"], ["probe", "extra"],
         ["probe", "--unknown"], ["--unknown"], ["unknown"], ["wallet"], ["wallet", "unknown"],
-        ["send"], ["send", "zz", "1"], ["send", "00" * 16, "0"], ["history", "--limit", "0"],
+        ["send"], ["send", "zz", "1"], ["withdraw"], ["withdraw", "1", "--claim"], ["fund", "0"],
+        ["withdraw", "--proof", "x"], ["verify", "--epoch", "0"], ["wallet", "chain-send", "T", "1"], ["send", "00" * 16, "0"], ["history", "--limit", "0"],
     ],
 )  # fmt: skip
 def test_a_wrong_command_line_is_2_and_touches_nothing(
@@ -199,8 +200,9 @@ def test_version_and_help(capsys: Captured) -> None:
 
 @pytest.mark.parametrize(
     "verb",
-    [["balance"], ["history"], ["send"], ["config", "show"],
-     *(["wallet", name] for name in ("new", "restore", "open", "show", "balance", "history", "send"))],
+    [["balance"], ["history"], ["send"], ["fund"], ["withdraw"], ["verify"], ["config", "show"],
+     *(["wallet", name] for name in ("new", "restore", "open", "show", "balance", "history", "send",
+                                     "chain", "chain-send"))],
 )  # fmt: skip
 def test_every_command_has_json_and_an_example(capsys: Captured, verb: list[str]) -> None:
     assert main([*verb, "--help"]) == 0
@@ -211,6 +213,8 @@ def test_every_command_has_json_and_an_example(capsys: Captured, verb: list[str]
 
 _WORDS_OF_A_COMMAND_LINE = st.sampled_from(
     ["wallet", "new", "restore", "open", "show", "balance", "history", "send", "config", "--origin",
+     "fund", "withdraw", "verify", "chain-send", "--status", "--claim", "--proof", "--epoch", "--save",
+     "--whole", "--currency", "trx", "TUEZSdKsoDHQMeZwihtdoBiN46zxhGWYdH",
      "-j", "--json", "-q", "-y", "-v", "--debug", "-h", "--help", "-V", "--", "-", "00" * 16, "1", "0",
      "-1", "1e9", "--class", "token", "--limit", "--before", "--ledger-url", "http://127.0.0.1:1",
      "--passphrase-file", "/dev/null", "--words-file", "/nonexistent", ""]

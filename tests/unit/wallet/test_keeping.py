@@ -1,0 +1,140 @@
+"""The newest proof is kept without being asked, and only what is signed and fits together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from speedpay.errors import NotFound, ProofBroken
+from speedpay.ledger_api.client import LedgerClient
+from speedpay.proof.evidence import (
+    CertifiedHead,
+    Evidence,
+)
+from speedpay.wallet.funds import name_of
+from speedpay.wallet.keeping import keep_newest, keep_while_running
+from speedpay.wallet.proofs import KEPT, Proofs
+from tests.scenarios.anchored import Person, Town, town
+from tests.unit.proof.anchored import CHAIN_ID, VAULT, Epoch
+from tests.vectors.generate import CERTIFICATE, DOMAIN
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        town(tmp_path_factory.mktemp("town"), patch) as made,
+    ):
+        yield made
+
+
+@pytest.fixture(scope="module")
+def alice(place: Town) -> Person:
+    person = place.person()
+    place.deposit(5, person)
+    place.operator.settle()
+    return person
+
+
+def _proofs(who: Person) -> Proofs:
+    return Proofs(who.home / "wallet", name_of(who.wallet.place))
+
+
+def test_asking_for_the_balance_keeps_the_newest_proof(place: Town, alice: Person) -> None:
+    assert _proofs(alice).epochs() == []
+    alice.ok("balance")
+    (epoch,) = _proofs(alice).epochs()
+    kept = _proofs(alice).of(epoch)
+    assert kept is not None
+    assert kept.proof is not None
+    assert kept.proof.total.utok == 5_000_000
+    with LedgerClient(place.url) as ledger:
+        identity = alice.wallet.keys.identity
+        assert keep_newest(alice.wallet.place, identity, ledger, _proofs(alice)) is None
+
+
+def test_a_running_client_keeps_it_too(place: Town) -> None:
+    person = place.person()
+    place.deposit(3, person)
+    epoch = place.operator.settle()
+    wallet = person.wallet
+    stop = keep_while_running(person.home / "wallet", wallet.place, wallet.keys.identity)
+    until = time.monotonic() + 30
+    while not _proofs(person).epochs() and time.monotonic() < until:
+        time.sleep(0.02)
+    stop()
+    assert _proofs(person).epochs() == [epoch]
+
+
+def test_what_does_not_fit_together_is_not_kept(place: Town, alice: Person, tmp_path: Path) -> None:
+    other = place.person()
+    place.deposit(1, other)
+    place.operator.settle()
+    wallet = alice.wallet
+    with place.liar() as liar, LedgerClient(liar.url) as ledger:
+        target = f"/v1/accounts/{alice.account.hex()}/proof"
+        liar.lies[target] = lambda answer: {
+            "proof": answer["proof"][:-8] + "00000001"  # the last sibling's sum
+        }
+        proofs = Proofs(tmp_path, "alice")
+        with pytest.raises(ProofBroken):
+            keep_newest(wallet.place, wallet.keys.identity, ledger, proofs)
+        assert proofs.epochs() == []
+        liar.lies[target] = lambda answer: {}
+        assert keep_newest(wallet.place, wallet.keys.identity, ledger, proofs) is None
+
+
+def _evidence(epoch: int) -> Evidence:
+    made = Epoch()
+    made.head = replace(made.head, epoch=epoch, prev=made.head.root if epoch > 1 else bytes(32))
+    head = CertifiedHead(made.signed, CERTIFICATE)
+    account = made.leaves[2].account
+    return Evidence(DOMAIN, CHAIN_ID, VAULT, account, "kept", made.proof(2), head)
+
+
+def test_only_the_newest_proofs_stay_and_mismatches_always(tmp_path: Path) -> None:
+    proofs = Proofs(tmp_path, "a")
+    first = proofs.keep_mismatch(_evidence(1), 1_000)
+    second = proofs.keep_mismatch(_evidence(1), 1_000)
+    assert first != second
+    for epoch in range(1, KEPT + 4):
+        proofs.keep(_evidence(epoch))
+    assert proofs.epochs() == list(range(KEPT + 3, 3, -1))
+    assert proofs.of(3) is None
+    assert proofs.of(4) == _evidence(4)
+    assert first.exists()
+    assert second.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\x00" * 40])
+def test_a_proof_that_rotted_is_none_and_a_rotten_memory_is_said(
+    tmp_path: Path, content: bytes
+) -> None:
+    proofs = Proofs(tmp_path, "a")
+    proofs.keep(_evidence(1))
+    proofs.keep_seen(_evidence(1))
+    assert proofs.seen() == _evidence(1)
+    proofs.keep_seen(_evidence(2))
+    proofs.keep_seen(_evidence(1))
+    assert proofs.seen() == _evidence(2), "an older epoch takes nothing back"
+    (proofs.folder / "epoch-1.json").write_bytes(content)
+    (proofs.folder / "seen.json").write_bytes(content)
+    assert proofs.of(1) is None
+    with pytest.raises(Exception, match="is damaged: it held what was verified last"):
+        proofs.seen()
+
+
+def test_without_an_epoch_there_is_nothing_to_keep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with town(tmp_path, monkeypatch) as place:
+        person = place.person()
+        person.ok("balance")
+        assert _proofs(person).epochs() == []
+        done = person.run("verify", "--json")
+        assert (done.exit_code, done.error["code"]) == (NotFound.exit_code, "not_found")
+        assert "has anchored no epoch yet" in done.error["message"]
