@@ -139,7 +139,19 @@ class Tron:
             _, output = fees.attempt(node, ZERO, contract, data, solid=solid)
             return abi.decode(returns, output, signature)
 
-        return self._nodes.agreed_soon(asked, signature) if agreed else self._nodes.one(asked)
+        def said(node: Node) -> tuple[tuple[Any, ...], tuple[str, str | None] | None]:
+            try:
+                return asked(node), None
+            except ChainRefused as error:
+                return (), (error.message, error.field)
+
+        if not agreed:
+            return self._nodes.one(asked)
+        # A refusal is an answer too: one node alone cannot make an anchor unknown.
+        values, refusal = self._nodes.agreed_soon(said, signature)
+        if refusal is not None:
+            raise ChainRefused(refusal[0], field=refusal[1])
+        return values
 
     def events(self, contract: bytes, from_block: int, to_block: int) -> list[Event]:
         """Everything the contract logged in these final blocks, both included, in order.

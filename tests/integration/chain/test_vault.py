@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from speedpay.chain import artifact, scan
+from speedpay.chain import abi, artifact, scan
 from speedpay.chain.tron import deployed_address
 from speedpay.chain.vault import Vault
 from speedpay.chain.vault_events import read
@@ -280,6 +280,28 @@ def test_a_new_operator_is_proposed_and_accepts(contracts: Contracts) -> None:
     c.net.advance(5)
     c.net.mine()
     assert done(c.tron, c.alice, c.vault.prepare_accept_operator(c.alice.address)).ok
+
+
+def test_one_node_of_two_cannot_make_an_anchor_unknown(
+    contracts: Contracts, connect: Connect
+) -> None:
+    deposit(contracts)
+    anchor(contracts, close(contracts))
+    unknown = abi.selector("UnknownEpoch(uint64)") + (1).to_bytes(32)
+
+    def denying(path: str, answer: Any) -> Any:
+        if path.endswith("triggerconstantcontract"):
+            result = {"result": True, "message": "REVERT opcode executed"}
+            return answer | {"result": result, "constant_result": [unknown.hex()]}
+        return answer
+
+    with liar(contracts.net.nodes[1].url, denying) as false:
+        vault = Vault(connect(contracts.net.url, false.url), contracts.vault.address)
+        with pytest.raises(ChainUnreachable, match="do not agree"):
+            vault.anchor_of(1)
+        with pytest.raises(NotFound):  # with that node alone nobody can know better
+            Vault(connect(false.url), contracts.vault.address).anchor_of(1)
+    assert contracts.vault.anchor_of(1).epoch == 1
 
 
 # ------------------------------------------------------------------ what nodes leave out, or add
