@@ -22,9 +22,12 @@ from speedpay.proof.sum_tree import leaf_hash
 from speedpay.units import MAX_UTOK, Amount
 
 #: Of each account of ``d``: what it holds now, and its leaf as it is. The names of its balances are
-#: made here and not in Python: one statement for all of them.
+#: made here and not in Python: one statement for all of them. The treasury owns the fees, and what
+#: somebody deposits on chain for its id, which anybody can.
 _HOLDINGS = """
-SELECT d.account, p.payout, p.salt_key, b.balance,
+SELECT d.account, p.payout, p.salt_key,
+       b.balance + CASE WHEN d.account = :treasury THEN coalesce((SELECT g.balance FROM balances g
+         WHERE g.class = 'token' AND g.account = 'user:' || lower(hex(d.account))), 0) ELSE 0 END,
        (SELECT coalesce(sum(c.escrow - c.paid - c.refunded), 0) FROM channels c
          WHERE c.payer = d.account AND c.class = 'token' AND c.state <> 'closed'),
        l.position, l.payout, l.withdrawable, l.balance, l.salt, l.version

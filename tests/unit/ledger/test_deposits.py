@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +16,14 @@ from speedpay.chain.token import Token
 from speedpay.chain.tron import deployed_address
 from speedpay.chain.vault import Deposit, Events, Vault
 from speedpay.errors import BooksBroken, ChainUnreachable, LedgerFailed
-from speedpay.ledger import deposits
+from speedpay.ledger import audit, deposits
 from speedpay.ledger.chain_side import watch
 from speedpay.ledger.chain_side.worker import ChainSettings, ChainWorker
 from speedpay.ledger.schema import chain_watch, transfers
 from speedpay.ledger.schema import deposits as table
 from speedpay.ledger_api import calls, chain
 from speedpay.ledger_api.signed import account_id
+from speedpay.proof.leaf import TREASURY
 from speedpay.units import Amount
 from tests.unit.ledger.desk import WELCOME, Desk, Person, fresh, new_key
 from tests.unit.ledger.vaulted import FEE_SUN, SOLID, Vaulted, vaulted
@@ -103,6 +105,17 @@ def test_a_deposit_opens_an_account_whose_key_and_welcome_come_later(one: Vaulte
         assert opened.account == account
     assert one.desk.balance(Person(key, account)).credit == Amount(WELCOME)
     assert tokens(one.desk, Person(key, account)) == 5_000
+
+
+def test_a_gift_to_the_ledgers_own_treasury_stops_nothing(one: Vaulted) -> None:
+    """Its id is public, and a deposit names any account: one base unit must not end an epoch."""
+    one.solidify()
+    one.deposit(TREASURY, 1)
+    one.solidify()
+    one.round()
+    assert one.settle_epoch() == 2
+    found = audit.examine(one.folder / "ledger.sqlite", one.vault)
+    assert (found.broken, found.liabilities) == ([], Amount(1))
 
 
 def test_deposits_of_a_wrong_token_or_into_another_vault_are_ignored(one: Vaulted) -> None:
@@ -255,3 +268,6 @@ def test_a_chain_that_contradicts_what_was_credited_stops_the_ledger(one: Vaulte
         one.worker.round()
     with pytest.raises(LedgerFailed):
         one.desk.service.issue(ann.account, Amount(1), b"more")
+    with sqlite3.connect(one.folder / "ledger.sqlite") as books:  # sound again for the fixture
+        books.execute("UPDATE deposits SET amount = 5000")
+    books.close()
