@@ -36,7 +36,7 @@ def locked(folder: Path) -> Iterator[None]:
         raise LedgerFailed(f"cannot write in {folder}: {error.strerror}") from error
 
 
-def replace(path: Path, content: bytes) -> None:
+def replace(path: Path, content: bytes | bytearray) -> None:
     """The caller holds the lock of the folder."""
     neighbour = path.with_name(f".{path.name}.new")
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW

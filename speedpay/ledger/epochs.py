@@ -127,20 +127,21 @@ def close(
     now: int,
     content: bytearray | None = None,
     limit: Amount = ZERO,
-) -> Epoch:
-    """Close epoch ``number``, also when nothing has changed; or return it, if that was done.
+) -> tuple[Epoch, bytearray | None]:
+    """Close epoch ``number``, also when nothing has changed; or find it, if that was done.
 
-    ``content``: the file of epoch ``number`` − 1, checked against its head; it becomes the file of
-    this one. Without it the file is made anew from the tree, which takes O(accounts). ``limit``: how
-    much of the queue of withdrawals is released. Raises NotFound without a vault; BooksBroken, and
-    nothing has changed, when the leaves and the journal do not say that the same is owed.
+    Returns it with its file; None when it was closed before. ``content``: the file of epoch
+    ``number`` − 1, checked against its head; it becomes the file of this one. Without it the file is
+    made anew from the tree, which takes O(accounts). ``limit``: how much of the queue of withdrawals
+    is released. Raises NotFound without a vault; BooksBroken, and nothing has changed, when the
+    leaves and the journal do not say that the same is owed.
     """
     vault = binding(connection)
     if vault is None:
         raise NotFound("this ledger is bound to no vault", field="vault")
     last = latest(connection)
     if last and last.number >= number:
-        return load(connection, number)
+        return load(connection, number), None
     if number != (last.number if last else 0) + 1:
         raise OutOfOrder(f"epoch {number} cannot be next", field="epoch")
     withdrawals.release(connection, number, limit)
@@ -183,7 +184,7 @@ def close(
         signed, head.hash(keys.domain), keys.response.public, updated.tree, EpochState.CLOSED
     )  # fmt: skip
     connection.execute(table.insert().values(columns(made)))
-    return made
+    return made, content
 
 
 def columns(epoch: Epoch) -> dict[str, object]:

@@ -13,6 +13,7 @@ from hashlib import sha1
 from speedpay.proof.sum_tree import NODE_BYTES
 
 PIECE_BYTES = 2**18
+_BEFORE, _AFTER = b"d4:info", b"e"
 
 
 def name_of(ledger_id: bytes, epoch: int) -> str:
@@ -28,12 +29,17 @@ def patched(content: bytearray, changes: dict[int, bytes], leaf_count: int) -> N
 
 def torrent(name: str, content: bytes | bytearray) -> bytes:
     """The metainfo file. It names no tracker: the answer about an epoch says who seeds it."""
-    return b"d4:info" + _info(name, content) + b"e"
+    return _BEFORE + _info(name, content) + _AFTER
 
 
 def infohash(name: str, content: bytes | bytearray) -> bytes:
     """20 bytes, as in the head."""
-    return sha1(_info(name, content), usedforsecurity=False).digest()
+    return infohash_of(torrent(name, content))
+
+
+def infohash_of(metainfo: bytes) -> bytes:
+    """That of what ``torrent`` has made."""
+    return sha1(metainfo[len(_BEFORE) : -len(_AFTER)], usedforsecurity=False).digest()
 
 
 def _info(name: str, content: bytes | bytearray) -> bytes:

@@ -1,13 +1,13 @@
-"""The sum tree on disk: 16 subtrees to a row, rows only ever added, one root for each epoch.
+"""The sum tree on disk: many nodes to a row, rows only ever added, one root for each epoch.
 
-A row holds the five levels of a complete binary tree over 16 nodes; a row above the lowest level
-also says in which rows its 16 subtrees stand. A change writes new rows from the leaf to the root and
-leaves the old ones to older epochs, so that closing costs O(changed · log n), and every kept epoch
-has its proofs. One row for each binary node would be five times as many rows, and updating them in
-place would touch a page for each: that, and not hashing, is what closing costs.
+The lowest rows hold 16 leaves and the four levels above them; each row further up holds 256 nodes,
+the eight levels above them, and in which rows its subtrees stand. A change writes new rows from the
+leaf to the root and leaves the old ones to older epochs: closing costs O(changed · log n), and every
+kept epoch has its proofs. What it costs in fact is rows and pages, not hashes. Of 10,000 changes
+among a million leaves hardly two meet below the 16th node, and nearly all do in the 256 above.
 
-Bytes of a row: for each level, lowest first, its 16, 8, 4, 2, 1 nodes of 40 bytes as in
-``proof/sum_tree.py``; then, but for the lowest rows, 16 × u64 row numbers, 0 for an empty subtree.
+Bytes of a row: for each level, lowest first, its nodes of 40 bytes as in ``proof/sum_tree.py``;
+then, but for the lowest rows, a u64 row number for each subtree, 0 for an empty one.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import pairwise
 
 import sqlalchemy as sa
 
@@ -24,15 +25,33 @@ from speedpay.ledger.schema import tree_nodes
 from speedpay.proof.sum_tree import EMPTY, NODE_BYTES, Node, depth_of
 from speedpay.units import MAX_UTOK
 
-_BITS = 4
-_WIDTH = 1 << _BITS
-#: Where each level begins in a row, and where the levels end.
-_LEVELS = tuple(NODE_BYTES * (2 * _WIDTH - (2 * _WIDTH >> level)) for level in range(_BITS + 1))
-_TOP = _LEVELS[-1]
-_ROWS = _TOP + NODE_BYTES
-_LEAF_ROW_BYTES = _ROWS
-_ROW_BYTES = _ROWS + 8 * _WIDTH
 _AT_ONCE = 4096
+
+
+class _Shape:
+    """Of a row with 2^bits nodes on its lowest level: ``starts[level]`` is where a level begins."""
+
+    def __init__(self, bits: int, *, linked: bool) -> None:
+        self.bits = bits
+        self.width = 1 << bits
+        self.starts = [
+            NODE_BYTES * (2 * self.width - (2 * self.width >> level)) for level in range(bits + 1)
+        ]
+        self.top = self.starts[-1]
+        self.rows = self.top + NODE_BYTES
+        self.size = self.rows + (8 * self.width if linked else 0)
+
+
+_LEAVES, _ABOVE = _Shape(4, linked=False), _Shape(8, linked=True)
+
+
+def _shape(height: int) -> _Shape:
+    return _ABOVE if height else _LEAVES
+
+
+def _level(height: int) -> int:
+    """The tree's level on which the rows of ``height`` begin."""
+    return _LEAVES.bits + _ABOVE.bits * (height - 1) if height else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +64,9 @@ class Tree:
     @property
     def height(self) -> int:
         """Rows from a leaf to the root."""
-        return max(1, -(-depth_of(self.leaf_count) // _BITS)) if self.leaf_count else 0
+        if not self.leaf_count:
+            return 0
+        return 1 + -(-max(0, depth_of(self.leaf_count) - _LEAVES.bits) // _ABOVE.bits)
 
 
 NO_TREE = Tree(0, 0)
@@ -79,17 +100,18 @@ def update(
     added: list[tuple[int, bytes]] = []
     body = bytearray()
     for height in range(after.height):
+        shape = _shape(height)
         up: dict[int, bytes] = {}
         made: dict[int, int] = {}
         by_row: dict[int, list[int]] = {at: [] for at in wanted[height]}
         for position in changed:
-            by_row[position >> _BITS].append(position)
+            by_row[position >> shape.bits].append(position)
         for at in wanted[height]:
-            body = bodies[height].get(at) or bytearray(_ROW_BYTES if height else _LEAF_ROW_BYTES)
-            _change(body, by_row[at], changed, numbers)
+            body = bodies[height].get(at) or bytearray(shape.size)
+            _change(shape, body, by_row[at], changed, numbers)
             number += 1
             made[at] = number
-            up[at] = bytes(body[_TOP : _TOP + NODE_BYTES])
+            up[at] = bytes(body[shape.top : shape.rows])
             added.append((number, bytes(body)))
         changed, numbers = up, made
     connection.exec_driver_sql("INSERT INTO tree_nodes (id, body) VALUES (?, ?)", added)
@@ -107,25 +129,23 @@ def leaf_and_path(
     connection: sa.Connection, tree: Tree, position: int
 ) -> tuple[Node, tuple[Node, ...]]:
     """The leaf at ``position`` and its siblings on the way up, lowest first."""
-    rows: list[bytes] = []
+    path: list[Node] = []
     row = tree.row
     for height in reversed(range(tree.height)):
+        shape, level = _shape(height), _level(height)
         body = _bodies(connection, [row])[row]
-        rows.insert(0, body)
-        row = _row_below(body, position >> _BITS * height & _WIDTH - 1) if height else 0
-    path = []
-    for level in range(depth_of(tree.leaf_count)):
-        height, inner = divmod(level, _BITS)
-        sibling = (position >> _BITS * height & _WIDTH - 1) >> inner ^ 1
-        path.append(_node(rows[height], inner, sibling))
-    return _node(rows[0], 0, position & _WIDTH - 1), tuple(path)
+        at = position >> level & shape.width - 1
+        levels = min(shape.bits, depth_of(tree.leaf_count) - level)
+        path[:0] = [_node(shape, body, inner, at >> inner ^ 1) for inner in range(levels)]
+        row = _row_below(body, at) if height else 0
+    return _node(_LEAVES, body, 0, at), tuple(path)
 
 
 def leaf_nodes(connection: sa.Connection, tree: Tree) -> Iterator[bytes]:
     """The epoch's file in pieces: (leaf hash ‖ sum) of every leaf, in order of position."""
     left = tree.leaf_count * NODE_BYTES
     for body in _rows_below(connection, [tree.row] if tree.leaf_count else [], tree.height - 1):
-        part = body[: min(left, _LEVELS[1])]
+        part = body[: min(left, _LEAVES.starts[1])]
         left -= len(part)
         yield part
 
@@ -138,7 +158,7 @@ def _rows_below(connection: sa.Connection, rows: list[int], height: int) -> Iter
         if not height:
             yield from (bodies[row] for row in part)
             continue
-        below = [_row_below(bodies[row], at) for row in part for at in range(_WIDTH)]
+        below = [_row_below(bodies[row], at) for row in part for at in range(_ABOVE.width)]
         yield from _rows_below(connection, [row for row in below if row], height - 1)
 
 
@@ -154,14 +174,15 @@ def broken_rows(connection: sa.Connection, tree: Tree) -> Iterator[str]:
         except BooksBroken as error:
             yield str(error)
             continue
-        copy = bytearray(body)
-        filled = [at for at in range(_WIDTH) if any(_bytes_of(body, 0, at))]
-        _rehash(copy, filled)
-        if copy != body or (expected is not None and expected != _bytes_of(body, _BITS, 0)):
+        shape, copy = _shape(height), bytearray(body)
+        filled = [at for at in range(shape.width) if any(_bytes_of(shape, body, 0, at))]
+        _rehash(shape, copy, filled)
+        top = _bytes_of(shape, body, shape.bits, 0)
+        if copy != body or expected not in (None, top):
             yield f"tree_nodes {row}: was edited: its hashes do not follow from each other"
         if height:
             for at in filled:
-                waiting.append((_row_below(body, at), height - 1, _bytes_of(body, 0, at)))
+                waiting.append((_row_below(body, at), height - 1, _bytes_of(shape, body, 0, at)))
 
 
 def _wanted(before: Tree, after: Tree, changes: Iterable[int]) -> list[list[int]]:
@@ -169,7 +190,7 @@ def _wanted(before: Tree, after: Tree, changes: Iterable[int]) -> list[list[int]
     wanted: list[list[int]] = []
     places = set(changes)
     for height in range(after.height):
-        places = {place >> _BITS for place in places}
+        places = {place >> _shape(height).bits for place in places}
         # Under a higher root the old one is a subtree, which has to be linked even when unchanged.
         if height == before.height - 1 and after.height > before.height:
             places.add(0)
@@ -189,8 +210,8 @@ def _load(
         else:
             above = bodies[height + 1]
             for place in wanted[height]:
-                body = above.get(place >> _BITS)
-                row = _row_below(body, place & _WIDTH - 1) if body is not None else 0
+                body = above.get(place >> _ABOVE.bits)
+                row = _row_below(body, place & _ABOVE.width - 1) if body is not None else 0
                 if row:
                     row_of[height][place] = row
         found = _bodies(connection, row_of[height].values())
@@ -201,23 +222,26 @@ def _load(
 
 
 def _change(
-    body: bytearray, positions: list[int], nodes: Mapping[int, bytes], numbers: Mapping[int, int]
+    shape: _Shape,
+    body: bytearray,
+    positions: list[int],
+    nodes: Mapping[int, bytes],
+    numbers: Mapping[int, int],
 ) -> None:
     touched = []
     for position in positions:
-        at = position & _WIDTH - 1
+        at = position & shape.width - 1
         body[NODE_BYTES * at : NODE_BYTES * (at + 1)] = nodes[position]
         if numbers:
-            where = _ROWS + 8 * at
+            where = shape.rows + 8 * at
             body[where : where + 8] = numbers[position].to_bytes(8)
         touched.append(at)
-    _rehash(body, touched)
+    _rehash(shape, body, touched)
 
 
-def _rehash(body: bytearray, touched: Iterable[int]) -> None:
+def _rehash(shape: _Shape, body: bytearray, touched: Iterable[int]) -> None:
     """Make the nodes above the ``touched`` ones anew. The same bytes as ``sum_tree.parent``."""
-    for level in range(_BITS):
-        start, above = _LEVELS[level], _LEVELS[level + 1]
+    for start, above in pairwise(shape.starts):
         touched = {at >> 1 for at in touched}
         for at in touched:
             where = start + 2 * NODE_BYTES * at
@@ -242,7 +266,7 @@ def _bodies(connection: sa.Connection, rows: Iterable[int]) -> dict[int, bytes]:
         found.update(tuple(row) for row in result)
     for row in listed:
         body = found.get(row)
-        if not isinstance(body, bytes) or len(body) not in (_LEAF_ROW_BYTES, _ROW_BYTES):
+        if not isinstance(body, bytes) or len(body) not in (_LEAVES.size, _ABOVE.size):
             raise BooksBroken("is missing, or is no row of the tree", field=f"tree_nodes {row}")
     return found
 
@@ -252,18 +276,20 @@ def _last_row(connection: sa.Connection) -> int:
 
 
 def _row_below(body: bytes | bytearray, at: int) -> int:
-    return int.from_bytes(body[_ROWS + 8 * at : _ROWS + 8 * at + 8])
+    where = _ABOVE.rows + 8 * at
+    return int.from_bytes(body[where : where + 8])
 
 
-def _bytes_of(body: bytes, level: int, at: int) -> bytes:
-    where = _LEVELS[level] + NODE_BYTES * at
+def _bytes_of(shape: _Shape, body: bytes, level: int, at: int) -> bytes:
+    where = shape.starts[level] + NODE_BYTES * at
     return body[where : where + NODE_BYTES]
 
 
-def _node(body: bytes, level: int, at: int) -> Node:
-    return Node.from_bytes(_bytes_of(body, level, at))
+def _node(shape: _Shape, body: bytes, level: int, at: int) -> Node:
+    return Node.from_bytes(_bytes_of(shape, body, level, at))
 
 
 def _root_in(body: bytes, tree: Tree) -> Node:
     """Below the top of the highest row when the tree is not as high as its rows."""
-    return _node(body, depth_of(tree.leaf_count) - _BITS * (tree.height - 1), 0)
+    highest = tree.height - 1
+    return _node(_shape(highest), body, depth_of(tree.leaf_count) - _level(highest), 0)

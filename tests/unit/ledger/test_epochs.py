@@ -233,7 +233,7 @@ def test_the_file_of_an_epoch_is_the_same_made_from_the_last_one_or_anew(desk: C
 
     for content in (before, None):
         with desk.service.database.write() as connection, connection.begin_nested() as undone:
-            made.append(epochs.close(connection, keys, 2, now, content))
+            made.append(epochs.close(connection, keys, 2, now, content)[0])
             undone.rollback()
     assert made[0] == made[1]
 
