@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import click
 
-from speedpay.config import load, parse_endpoint
+from speedpay.config import Endpoint, load, parse_endpoint
 from speedpay.errors import InvalidSetting, NotFound
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def chain_side(service: Service, options: ChainOptions, directory: Path) -> Iter
         published: Callable[[int], None] = lambda epoch: None  # noqa: E731
         if options.publish:
             publisher = stack.enter_context(_publishing(options.publish, directory))
-            service.publisher = f"{publisher.host}:{publisher.port}"
+            service.publisher = publisher.told
             published = publisher.look
         worker = ChainWorker(service, place.vault, key, settings, published)
         stack.enter_context(worker.running())
@@ -153,8 +154,9 @@ def chain_side(service: Service, options: ChainOptions, directory: Path) -> Iter
 
 @dataclass(frozen=True, slots=True)
 class _Publishing:
-    host: str
-    port: int
+    """``told``: HOST:PORT where others reach it; None when it listens on every address."""
+
+    told: str | None
     look: Callable[[int], None]
 
 
@@ -167,5 +169,7 @@ def _publishing(listen: str, directory: Path) -> Iterator[_Publishing]:
     folder.mkdir(mode=0o700, exist_ok=True)
     publisher = Publisher(folder, endpoint)
     with publisher.running():
-        host = str(endpoint).rpartition(":")[0]
-        yield _Publishing(host, publisher.port, lambda epoch: publisher.look())
+        told = None
+        if not ip_address(endpoint.host).is_unspecified:
+            told = str(Endpoint(endpoint.host, publisher.port))
+        yield _Publishing(told, lambda epoch: publisher.look())

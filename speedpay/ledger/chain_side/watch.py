@@ -21,6 +21,8 @@ _log = logging.getLogger("speedpay.ledger.chain")
 
 #: Blocks in one reading, hence in one transaction: five minutes of TRON.
 BATCH = 100
+#: Readings in one round, so that a ledger that was off for days still anchors, and ends when asked to.
+BATCHES = 5
 
 
 def make_row(database: Database, now: int) -> None:
@@ -58,9 +60,9 @@ def begin(database: Database, vault: Vault, from_block: int | None) -> None:
 
 
 def catch_up(database: Database, vault: Vault, now: int) -> None:
-    """Read up to the newest solid block. Raises ChainUnreachable; what was recorded before stays."""
+    """Read on towards the newest solid block. Raises ChainUnreachable; what was recorded stays."""
     solid = vault.tron.solid()
-    while True:
+    for _ in range(BATCHES):
         with database.read() as connection:
             first = connection.execute(sa.select(chain_watch.c.next_block)).scalar_one()
         if first > solid.number:
@@ -70,7 +72,8 @@ def catch_up(database: Database, vault: Vault, now: int) -> None:
         anchored = [vault.anchor_of(one.epoch, one.txid) for one in events.anchors]
         with database.write() as connection:
             credited = _record(connection, first, last, events, anchored, now)
-            connection.execute(chain_watch.update().values(solid_time=solid.time_s))
+            if last == solid.number:
+                connection.execute(chain_watch.update().values(solid_time=solid.time_s))
         for amount in credited:
             _log.info("credited %s", amount)
 

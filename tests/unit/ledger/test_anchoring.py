@@ -130,7 +130,7 @@ def test_epochs_that_wait_are_caught_up_in_order_and_no_faster_than_the_vault_al
 def test_a_lost_answer_to_the_broadcast_is_found_out_and_nothing_is_signed_again(
     one: Vaulted,
 ) -> None:
-    one.node.nodes[0].fault("lost_but_mined")
+    one.node.nodes[0].fault("lost_but_mined", count=100)
     sounding(one)
     assert one.state(1) == State.SIGNED
     one.solidify()
@@ -140,8 +140,9 @@ def test_a_lost_answer_to_the_broadcast_is_found_out_and_nothing_is_signed_again
 
 
 def test_a_transaction_that_the_network_has_already_is_a_success(one: Vaulted) -> None:
-    one.node.nodes[0].fault("lost_but_mined")
+    one.node.nodes[0].fault("lost_but_mined", count=100)
     sounding(one)
+    one.node.nodes[0].heal()
     one.worker = one.another_worker()  # it does not remember that it has just sent
     one.round()
     assert one.state(1) == State.SENT

@@ -142,6 +142,18 @@ def test_deposits_of_a_wrong_token_or_into_another_vault_are_ignored(one: Vaulte
     assert Vault(one.tron, others[1]).state().total_deposits == Amount(5_000)
 
 
+def test_a_ledger_that_was_off_for_long_reads_on_round_by_round(one: Vaulted) -> None:
+    ann = one.desk.person()
+    one.round()
+    one.node.mine(watch.BATCH * watch.BATCHES)
+    one.deposit(ann.account, 5_000)
+    one.solidify()
+    one.round()
+    assert tokens(one.desk, ann) == 0
+    one.round()
+    assert tokens(one.desk, ann) == 5_000
+
+
 def test_two_processes_that_read_the_same_blocks_credit_them_once(one: Vaulted) -> None:
     ann = one.desk.person()
     other = one.another_worker()
