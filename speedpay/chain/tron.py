@@ -10,7 +10,6 @@ always refused. ``Malformed``: a node says what cannot be.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -21,8 +20,8 @@ from speedpay.chain.answers import Block, Event, Receipt, Resources
 from speedpay.chain.artifact import Artifact
 from speedpay.chain.networks import Network
 from speedpay.chain.nodes import Nodes
-from speedpay.chain.protobuf import parameter
-from speedpay.chain.transaction import Signed, Unsigned, hex_address, unsigned
+from speedpay.chain.preparing import Preparing
+from speedpay.chain.transaction import Signed, Unsigned
 from speedpay.errors import ChainRefused, ChainUnreachable, Malformed
 
 if TYPE_CHECKING:
@@ -30,10 +29,6 @@ if TYPE_CHECKING:
 
 #: Long enough to be in a block on a busy day, short enough to be tried again within an epoch.
 LIFETIME_S = 60
-#: TRON lets no transaction live longer (MAXIMUM_TIME_UNTIL_EXPIRATION).
-_LONGEST_LIFETIME_S = 24 * 3600
-#: Energy of a call that the contract's deployer would pay: never more than this, and ours pays none.
-_ORIGIN_ENERGY_LIMIT = 10_000_000
 SCAN_BATCH = 100
 
 
@@ -59,8 +54,7 @@ class Tron:
             clock=clock,
             sleep=sleep,
         )
-        self._lock = threading.Lock()
-        self._last_stamp_ms = 0
+        self._preparing = Preparing(self._nodes)
 
     def __enter__(self) -> Tron:
         return self
@@ -200,92 +194,22 @@ class Tron:
         fail, would cost more than the bound, or when ``owner`` cannot pay for it.
         """
         data = abi.encode_call(signature, arguments)
-        value: dict[str, Any] = {
-            "owner_address": hex_address(owner), "contract_address": hex_address(contract),
-            "data": data.hex(),
-        }  # fmt: skip
-        if call_value_sun:
-            value["call_value"] = call_value_sun
-
-        def asked(node: Node) -> Unsigned:
-            energy, _ = fees.attempt(node, owner, contract, data, call_value_sun)
-            inner = parameter("TriggerSmartContract", value)
-            return self._prepared(
-                node, owner, inner, energy, fee_limit_sun, call_value_sun, lifetime_s
-            )
-
-        return self._nodes.one(asked)
+        return self._preparing.call(
+            owner, contract, data, fee_limit_sun, call_value_sun, lifetime_s
+        )
 
     def prepare_deploy(
         self, owner: bytes, artifact: Artifact, arguments: Sequence[Any], fee_limit_sun: int,
         *, lifetime_s: int = LIFETIME_S,
     ) -> Unsigned:  # fmt: skip
         """The contract's address follows from it: ``deployed_address``."""
-        encoded = abi.encode(artifact.constructor_types(), arguments)
-        code = artifact.bytecode + encoded
-        contract = {
-            "origin_address": hex_address(owner), "abi": artifact.for_chain(), "bytecode": code.hex(),
-            "consume_user_resource_percent": 100, "name": artifact.name,
-            "origin_energy_limit": _ORIGIN_ENERGY_LIMIT,
-        }  # fmt: skip
-        value = {"owner_address": hex_address(owner), "new_contract": contract}
-
-        def asked(node: Node) -> Unsigned:
-            energy, _ = fees.attempt(node, owner, None, code)
-            inner = parameter("CreateSmartContract", value)
-            return self._prepared(node, owner, inner, energy, fee_limit_sun, 0, lifetime_s)
-
-        return self._nodes.one(asked)
+        return self._preparing.deploy(owner, artifact, arguments, fee_limit_sun, lifetime_s)
 
     def prepare_transfer(
         self, owner: bytes, to: bytes, amount_sun: int, *, lifetime_s: int = LIFETIME_S
     ) -> Unsigned:
         """TRX to another account; a new one costs 1.1 TRX on top, burned."""
-        value = {
-            "owner_address": hex_address(owner), "to_address": hex_address(to), "amount": amount_sun,
-        }  # fmt: skip
-
-        def asked(node: Node) -> Unsigned:
-            is_new = node.call(lambda tron: tron.get_account(to_base58(to))) is None
-            extra = fees.NEW_ACCOUNT_SUN if is_new else 0
-            inner = parameter("TransferContract", value)
-            return self._prepared(node, owner, inner, 0, 0, amount_sun + extra, lifetime_s)
-
-        return self._nodes.one(asked)
-
-    def _prepared(
-        self, node: Node, owner: bytes, inner: dict[str, Any], energy: int, bound_sun: int,
-        value_sun: int, lifetime_s: int,
-    ) -> Unsigned:  # fmt: skip
-        """With a reference to the chain, a limit, and an id on which the node agrees."""
-        if not 0 < lifetime_s < _LONGEST_LIFETIME_S:
-            raise Malformed("must be more than zero and less than a day", field="lifetime_s")
-        head = self._nodes.head(node)
-        reference = answers.block(node.call(lambda tron: tron.get_latest_solid_block()))
-        raw_data: dict[str, Any] = {
-            "contract": [inner],
-            # TAPOS: counts only on the chain that has this block.
-            "ref_block_bytes": reference.id[6:8].hex(), "ref_block_hash": reference.id[8:16].hex(),
-            # By the chain's clock, which is what it will be judged by, and not by ours.
-            "expiration": head.time_ms + lifetime_s * 1000, "timestamp": self._stamp_ms(),
-        }  # fmt: skip
-        prices = fees.prices(node)
-        if energy:
-            raw_data["fee_limit"] = fees.limit_sun(energy, prices, bound_sun)
-        purse = fees.purse(node, owner)
-        cost_sun = purse.cost_sun(energy, len(unsigned(raw_data).raw), prices)
-        fees.check_funds(purse, owner, cost_sun + value_sun)
-        made = unsigned(raw_data, cost_sun)
-        if node.txid_of(raw_data) != made.txid:
-            # tronpy would sign what the node says: some other transaction of the node's choice.
-            raise Malformed(f"{node.url} gives another id than the bytes have", field="txID")
-        return made
-
-    def _stamp_ms(self) -> int:
-        """Two equal payments must have two ids, or the second would count as a repetition."""
-        with self._lock:
-            self._last_stamp_ms = max(self._last_stamp_ms + 1, int(self._nodes.clock() * 1000))
-            return self._last_stamp_ms
+        return self._preparing.transfer(owner, to, amount_sun, lifetime_s)
 
     # --- sending ----------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import click
 from speedpay.cli import AMOUNT
 from speedpay.cli.devnet import devnet
 from speedpay.cli.output import Output, examples, pass_output
+from speedpay.cli.vault_keys import accept_operator, freeze, propose_operator
 from speedpay.config import Settings, load
 from speedpay.errors import WrongNetwork
 from speedpay.units import Amount
@@ -35,7 +36,8 @@ def chain() -> None:
     """Contracts on TRON's test networks, and a network for development."""
 
 
-chain.add_command(devnet)
+for _command in (devnet, freeze, propose_operator, accept_operator):
+    chain.add_command(_command)
 
 
 def tron_of(settings: Settings) -> Tron:

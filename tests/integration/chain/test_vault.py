@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from speedpay.chain import abi, artifact, scan
-from speedpay.chain.tron import deployed_address
+from speedpay.chain.address import to_base58
+from speedpay.chain.keyfile import make_key, write_private
+from speedpay.chain.tron import Tron, deployed_address
 from speedpay.chain.vault import Vault
 from speedpay.chain.vault_events import read
+from speedpay.cli import main
 from speedpay.devnet.node import devnet
 from speedpay.errors import ChainRefused, ChainUnreachable, Malformed, NotFound
 from speedpay.proof.balance import BalanceProof
@@ -302,6 +307,37 @@ def test_one_node_of_two_cannot_make_an_anchor_unknown(
         with pytest.raises(NotFound):  # with that node alone nobody can know better
             Vault(connect(false.url), contracts.vault.address).anchor_of(1)
     assert contracts.vault.anchor_of(1).epoch == 1
+
+
+def test_the_vault_s_keys_have_their_commands(
+    contracts: Contracts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    c, new = contracts, make_key(tmp_path / "new.key")
+    monkeypatch.setenv("SPEEDPAY_HOME", str(tmp_path))
+    monkeypatch.setattr(Tron, "pause", lambda _self: c.net.mine())
+    c.net.faucet(new.address, 100 * TRX)
+    for name, key in (("operator", c.alice), ("guardian", c.guardian)):
+        write_private(tmp_path / f"{name}.key", key._secret.secret.hex().encode())
+
+    def run(verb: str, *arguments: str, key: str) -> tuple[int, str]:
+        given = ["chain", verb, to_base58(c.vault.address), *arguments, "--nodes", c.net.url]
+        code = main([*given, "--key-file", str(tmp_path / f"{key}.key"), "--yes", "--json"])
+        shown = capsys.readouterr()
+        return code, shown.out + shown.err
+
+    assert run("propose-operator", new.base58, key="operator")[0] == 0
+    code, said = run("accept-operator", key="new")
+    assert (code, "TooEarly" in said) == (1, True)
+    c.net.advance(5)
+    c.net.mine()
+    code, said = run("accept-operator", key="new")
+    assert (code, json.loads(said)["network"]) == (0, "devnet")
+    assert c.vault.state().operator == new.address
+    code, said = run("freeze", key="operator")
+    assert (code, "TooEarly" in said) == (1, True)
+    assert run("freeze", key="guardian")[0] == 0
+    assert c.vault.state().frozen
 
 
 # ------------------------------------------------------------------ what nodes leave out, or add
