@@ -271,6 +271,26 @@ def test_sums_above_63_bits_are_refused_wherever_they_arise(
         deployed.vault.send("claim", *claim, by=EVE)
 
 
+def test_a_leaf_alone_is_checked_for_its_sum_too(deployed: Deployed) -> None:
+    deployed.deposit(100)
+    tree = Tree((deployed.leaf(withdrawable=100),))
+    epoch = deployed.final(tree)
+    with refused("SumTooLarge", 2**63):
+        deployed.vault.send("claim", *changed(tree.claim(0, epoch), withdrawable=2**63), by=EVE)
+
+
+def test_a_tree_may_owe_all_that_63_bits_hold(deployed: Deployed) -> None:
+    whole = 2**63 - 1
+    deployed.deposit(whole)
+    tree = Tree(
+        (deployed.leaf(ACCOUNT_A, ALICE, whole - 2, 1), deployed.leaf(ACCOUNT_B, BOB, 1, 0))
+    )
+    epoch = deployed.final(tree)
+    for position in (0, 1):
+        deployed.vault.send("claim", *tree.claim(position, epoch), by=EVE)
+    assert (deployed.held(ALICE), deployed.held(BOB)) == (whole - 2, 1)
+
+
 def test_a_tree_that_owes_more_than_its_anchor_says_pays_nobody(
     deployed: Deployed, tree: Tree
 ) -> None:
