@@ -239,7 +239,7 @@ former_leaves = Table(
     sqlite_with_rowid=False,
 )
 
-#: Rows are only ever added, 16 subtrees in each: see tree.py, which alone reads ``body``.
+#: Rows are only ever added, many nodes in each: see tree.py, which alone reads ``body``.
 tree_nodes = Table(
     "tree_nodes",
     metadata,

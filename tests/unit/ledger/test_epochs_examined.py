@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,10 +19,10 @@ from tests.unit.ledger.closing import Closing
 from tests.unit.ledger.desk import TOKEN, Person, fresh
 
 
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Closing]:
-    """A ledger of three epochs, sound when handed over, which this file breaks on purpose."""
-    made = Closing(tmp_path / "ledger")
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ledger of three epochs, made once: most of what a test here takes."""
+    made = Closing(tmp_path_factory.mktemp("sound") / "ledger")
     ann = made.person(tokens=500)
     for _ in range(19):
         made.person(tokens=3)
@@ -31,6 +32,15 @@ def desk(tmp_path: Path) -> Iterator[Closing]:
     made.line(escrow=50, money_class=TOKEN, payer=ann).redeem(20)
     assert made.broken() == []
     assert examine(made.service.database.path).epoch_count == 3
+    made.service.close()
+    return made.folder
+
+
+@pytest.fixture
+def desk(sound: Path, tmp_path: Path) -> Iterator[Closing]:
+    """A copy, which this file breaks on purpose."""
+    shutil.copytree(sound, tmp_path / "ledger")
+    made = Closing(tmp_path / "ledger")
     yield made
     made.service.close()
 
