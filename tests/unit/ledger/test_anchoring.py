@@ -127,12 +127,19 @@ def test_epochs_that_wait_are_caught_up_in_order_and_no_faster_than_the_vault_al
 # --- answers that are lost or wrong ---------------------------------------------------------------
 
 
+def lose_the_answer(one: Vaulted) -> None:
+    """The node takes the transaction, cuts the connection, and then takes nothing for a while."""
+    one.node.nodes[0].fault("lost_but_mined")
+    one.node.nodes[0].fault("http500", count=100, path="wallet/broadcast*")
+
+
 def test_a_lost_answer_to_the_broadcast_is_found_out_and_nothing_is_signed_again(
     one: Vaulted,
 ) -> None:
-    one.node.nodes[0].fault("lost_but_mined", count=100)
+    lose_the_answer(one)
     sounding(one)
     assert one.state(1) == State.SIGNED
+    one.node.nodes[0].heal()
     one.solidify()
     one.round()
     assert one.state(1) == State.SOLID
@@ -140,7 +147,7 @@ def test_a_lost_answer_to_the_broadcast_is_found_out_and_nothing_is_signed_again
 
 
 def test_a_transaction_that_the_network_has_already_is_a_success(one: Vaulted) -> None:
-    one.node.nodes[0].fault("lost_but_mined", count=100)
+    lose_the_answer(one)
     sounding(one)
     one.node.nodes[0].heal()
     one.worker = one.another_worker()  # it does not remember that it has just sent
