@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -10,12 +12,14 @@ import click
 from speedpay.cli.chain_wallet import OnChain, on_chain, promised, proofs_of, when_text
 from speedpay.cli.output import Output, clean, examples, pass_output, time_text, tokens_text
 from speedpay.cli.unlock import funds_of, ledger_of, unlock, wallet_options
-from speedpay.config import Settings, load
+from speedpay.config import Endpoint, Settings, load, parse_endpoint
 from speedpay.errors import (
     AlreadyExists,
+    InvalidSetting,
     LedgerFailed,
     LedgerUnreachable,
     NotFound,
+    ProofBroken,
     SpeedpayError,
 )
 from speedpay.ledger_api.client import LedgerClient
@@ -35,7 +39,7 @@ from speedpay.wallet.verification import Verification, Verified
     epilog=examples(
         "speedpay verify",
         "speedpay verify --epoch 12 --save evidence.json",
-        "speedpay verify --json",
+        "speedpay verify --whole --peer 203.0.113.7:6881",
     )
 )
 @click.option("--epoch", type=click.IntRange(1), help="This epoch instead of the newest anchored.")
@@ -43,6 +47,16 @@ from speedpay.wallet.verification import Verification, Verified
     "--save", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
     help="Write the evidence to FILE, which others can check.",
 )  # fmt: skip
+@click.option(
+    "--whole", is_flag=True, help="Download all leaves of the epoch by BitTorrent, and add them up.",
+)  # fmt: skip
+@click.option(
+    "--peer", "peers", multiple=True, metavar="ADDR:PORT",
+    help="With --whole: who has the file, beside whom the ledger names; may be repeated.",
+)  # fmt: skip
+@click.option(
+    "--listen", metavar="ADDR:PORT", help="With --whole: where this client is in the swarm."
+)
 @click.option(
     "--accept-spent", is_flag=True,
     help="Another copy of this wallet spent what is missing: older receipts are dropped.",
@@ -53,6 +67,9 @@ def verify(
     out: Output,
     epoch: int | None,
     save: Path | None,
+    whole: bool,
+    peers: tuple[str, ...],
+    listen: str | None,
     accept_spent: bool,
     ledger_url: str | None,
     passphrase_file: str | None,
@@ -76,6 +93,8 @@ def verify(
         try:
             verification = _verification(settings, opened, chain, ledger, proofs, accept_spent)
             found = verification.run(epoch)
+            if whole:
+                _check_whole(out, settings, found, peers, listen)
             paid = chain.vault.paid_to(found.finding.evidence.account)
         except Mismatch as error:
             _report_mismatch(out, chain, proofs, error)
@@ -89,6 +108,39 @@ def verify(
     if save is not None:
         files.write(save.absolute(), found.finding.evidence.to_json())
     _report(out, chain, found, paid, save)
+
+
+def _check_whole(
+    out: Output, settings: Settings, found: Verified, peers: tuple[str, ...], listen: str | None
+) -> None:
+    """Raises Mismatch; NoPeers when nobody has the file."""
+    from speedpay.client.leaves import fetch_leaves
+    from speedpay.wallet.whole import check_whole
+
+    finding = found.finding
+    if finding.proof is None:
+        return
+    known = [parse_endpoint(peer, "peer") for peer in peers]
+    with suppress(
+        InvalidSetting
+    ):  # the ledger's word: if it is no address, others may have the file
+        known.append(parse_endpoint(found.publisher or ""))
+    # Beside a running client, which has the port of the settings.
+    place = parse_endpoint(listen) if listen else Endpoint(settings.listen.host, 0)
+    with out.progress(f"leaves of epoch {finding.head.epoch}") as bar:
+        leaves = fetch_leaves(
+            finding.head, known, place, settings.home,
+            lambda done, total: bar.update(done, total_bytes=total),
+        )  # fmt: skip
+    try:
+        total = check_whole(leaves, finding.head, finding.proof)
+    except ProofBroken as error:
+        evidence = replace(finding.evidence, verdict=error.message)
+        raise Mismatch(error, evidence) from error
+    found.checked.append(
+        f"all {len(leaves)} published leaves together are {total} tok and lead to the root on the"
+        " chain; yours is among them"
+    )
 
 
 def _verification(

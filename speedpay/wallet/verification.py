@@ -46,11 +46,13 @@ class Anchors(Protocol):
 
 @dataclass(slots=True)
 class Verified:
-    """``checked`` and ``not_checked`` are plain sentences; ``stored``: the proof is the wallet's own."""
+    """``checked`` and ``not_checked`` are plain sentences; ``stored``: the proof is the wallet's own.
+    ``publisher``: HOST:PORT where the ledger says that the epoch's leaves are seeded."""
 
     finding: Finding
     stored: bool
     newest_epoch: int
+    publisher: str | None = None
     checked: list[str] = field(default_factory=list)
     not_checked: list[str] = field(default_factory=list)
 
@@ -72,6 +74,7 @@ class Verification:
         self._anchors, self._proofs, self._receipts = anchors, proofs, receipts
         self._silence = ledger if isinstance(ledger, SpeedpayError) else None
         self._ledger = None if isinstance(ledger, SpeedpayError) else ledger
+        self._publisher: str | None = None
 
     def run(self, epoch: int | None = None) -> Verified:
         """Raises Mismatch; ChainUnreachable; LedgerUnreachable when there is no proof from anybody;
@@ -85,7 +88,7 @@ class Verification:
             raise NotFound(f"the chain holds no epoch {epoch} yet; the newest is {newest.epoch}")
         gathered, stored = self._gather(newest, epoch)
         finding = judge(gathered, self._own)
-        made = Verified(finding, stored, newest.epoch)
+        made = Verified(finding, stored, newest.epoch, self._publisher)
         made.checked += _what_was_checked(finding)
         self._check_journal(made)
         if finding.proof is not None:
@@ -101,6 +104,7 @@ class Verification:
         shown = self._shown_by_ledger(wanted)
         if shown is not None:
             view, proof = shown
+            self._publisher = view.publisher
             anchor = self._anchor(wanted, newest, view.txid)
             if proof is None:
                 self._refuse_if_shown_before(wanted, anchor)

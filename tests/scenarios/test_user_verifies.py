@@ -7,6 +7,8 @@ or make the wallet forget what it knows.
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +16,17 @@ from typing import Any
 
 import pytest
 
+from speedpay.client.publisher import Publisher
+from speedpay.config import Endpoint
 from speedpay.proof.balance import BalanceProof
 from speedpay.proof.evidence import Evidence
 from speedpay.proof.head import EpochHead, SignedHead
 from speedpay.units import Amount
 from tests.scenarios.anchored import Person, Town, town
+from tests.scenarios.clients import address
 from tests.unit.wallet.onchain import SUN
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 NOWHERE = "http://127.0.0.1:1"
 
 
@@ -36,7 +42,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
 @pytest.fixture(scope="module")
 def people(place: Town) -> list[Person]:
     """Each has 5 tok in the epoch that was anchored last, and asked for the balance before it closed."""
-    made = [place.person() for _ in range(13)]
+    made = [place.person() for _ in range(15)]
     place.deposit(5, *made)
     for person in made:
         person.ok("balance")
@@ -133,6 +139,38 @@ def test_whoever_never_had_tokens_is_told_so(place: Town, people: list[Person]) 
     assert (done.exit_code, done.out) == (3, "")
     assert "this account had no tokens then" in done.error["message"]
     assert "speedpay fund" in done.error["hint"]
+
+
+def test_the_whole_tree_is_fetched_from_the_swarm_and_added_up(
+    place: Town, alice: Person, people: list[Person]
+) -> None:
+    publisher = Publisher(place.operator.folder / "epochs", Endpoint(address(), 0))
+    with publisher.running():
+        peer = f"{publisher._settings.listen.rpartition(':')[0]}:{publisher.port}"
+        listen = f"{address()}:0"
+        arguments = ("verify", "--whole", "--listen", listen, "--json")
+        for named in (("--peer", peer), ()):
+            # By the flag, and as the ledger tells whoever asks for an epoch.
+            place.operator.service.publisher = None if named else peer
+            done = alice.ok(*arguments, *named).json
+            assert any("published leaves together are" in one for one in done["checked"])
+    assert not list(alice.home.glob("leaves-*")), "nothing is left behind"
+
+
+def test_the_independent_verifier_says_the_same_of_every_evidence(
+    place: Town, alice: Person, tmp_path: Path
+) -> None:
+    good = tmp_path / "good.json"
+    alice.ok("verify", "--save", str(good))
+    with place.liar() as liar:
+        liar.lies["/v1/epochs/"] = lambda view: _edited_head(place, view, credit=Amount(1))
+        done = replace(alice, url=liar.url).run("verify", "--json")
+    for file, code in ((good, 0), (Path(done.json["evidence"]), 10)):
+        ran = subprocess.run(
+            [sys.executable, ROOT / "scripts/verify_independent", file, "--chain-node", place.node.url],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert ran.returncode == code, ran.stdout + ran.stderr
 
 
 # --- the lying operator ---------------------------------------------------------------------------
