@@ -128,9 +128,10 @@ def test_epochs_that_wait_are_caught_up_in_order_and_no_faster_than_the_vault_al
 
 
 def lose_the_answer(one: Vaulted) -> None:
-    """The node takes the transaction, cuts the connection, and then takes nothing for a while."""
+    """The node takes the transaction, cuts the connection, and then says nothing about it."""
     one.node.nodes[0].fault("lost_but_mined")
-    one.node.nodes[0].fault("http500", count=100, path="wallet/broadcast*")
+    for path in ("wallet/broadcast*", "wallet/gettransactionbyid"):
+        one.node.nodes[0].fault("http500", count=100, path=path)
 
 
 def test_a_lost_answer_to_the_broadcast_is_found_out_and_nothing_is_signed_again(
