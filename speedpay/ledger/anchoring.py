@@ -24,6 +24,7 @@ from speedpay.chain.transaction import Signed
 from speedpay.chain.vault import Vault
 from speedpay.errors import BooksBroken, ChainRefused
 from speedpay.ledger.anchor_life import Attempt, Step, after
+from speedpay.ledger.chain_side import again
 from speedpay.ledger.database import Database
 from speedpay.ledger.schema import anchor_attempts, anchors, epochs
 from speedpay.ledger_api.epochs import EpochState as State
@@ -91,7 +92,7 @@ def settle(connection: sa.Connection, found: Iterable[Anchored], now: int) -> li
     settled = []
     for one in sorted(found, key=lambda anchored: anchored.epoch):
         row = connection.execute(sa.select(epochs).where(epochs.c.number == one.epoch)).first()
-        if row is None or row.head != one.head:
+        if row is None or not _is_of(one, EpochHead.from_bytes(row.body), row.head):
             raise BooksBroken(
                 f"the chain holds an anchor of epoch {one.epoch} that is not this ledger's",
                 field="epochs", hint="is the database an old backup? is the anchor key stolen?",
@@ -158,7 +159,7 @@ class Anchoring:
     def _already_there(self, epoch: Pending) -> bool:
         """The scan of solid blocks settles it; only another content is news."""
         there = self._vault.anchor_of(epoch.number)
-        if there.head != epoch.head_hash:
+        if not _is_of(there, epoch.head, epoch.head_hash):
             raise BooksBroken(
                 f"the chain holds another epoch {epoch.number} than this ledger", field="epochs",
                 hint="is the database an old backup? is the anchor key stolen?",
@@ -193,7 +194,9 @@ class Anchoring:
         expired = tron.expired(signed)
         receipt = tron.receipt(signed.txid)
         if receipt is not None and receipt.ok:
-            return epoch.state is not State.SEEN and self._record(epoch, Step.SEE)
+            if epoch.state is State.SEEN:
+                return self._read_again(epoch, signed.txid, receipt.block)
+            return self._record(epoch, Step.SEE)
         if receipt is not None:
             return self._reverted(epoch, signed, now)
         if epoch.state is State.SEEN:
@@ -212,6 +215,18 @@ class Anchoring:
             self._keep_reason(epoch, str(refusal))
             raise
         return epoch.state is State.SIGNED and self._record(epoch, Step.SEND)
+
+    def _read_again(self, epoch: Pending, txid: bytes, block: int) -> bool:
+        """The scan has passed its block and has not found it there: a node that did not have the block
+        yet has answered as for an empty one."""
+        with self._database.read() as connection:
+            passed = again.is_passed(connection, block)
+        if passed and self._vault.tron.receipt(txid, solid=True) is not None:
+            with self._database.write() as connection:
+                still = pending(connection)
+                if still is not None and still.number == epoch.number:
+                    again.go_back(connection, block)
+        return False
 
     def _reverted(self, epoch: Pending, signed: Signed, now: int) -> bool:
         solid = self._vault.tron.receipt(signed.txid, solid=True)
@@ -242,6 +257,18 @@ class Anchoring:
                 )
                 .values(reason=reason[:MAX_REASON_CHARS])
             )
+
+
+def _is_of(anchored: Anchored, head: EpochHead, head_hash: bytes) -> bool:
+    """In all that the vault was told. It cannot look into a head: whoever has the operator's key can
+    anchor our head's hash with a root of their own, and claims go by the root."""
+    file = head.file if anchored.file is None else anchored.file
+    return (
+        anchored.root, anchored.head, anchored.liabilities, anchored.journal_size,
+        anchored.deposit_seq, file,
+    ) == (
+        head.root, head_hash, head.liabilities, head.journal_size, head.deposit_seq, head.file,
+    )  # fmt: skip
 
 
 def _pause_s(reverted: int) -> int:

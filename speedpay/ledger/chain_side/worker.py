@@ -20,10 +20,10 @@ from dataclasses import dataclass
 
 from speedpay.chain.keys import ChainKey
 from speedpay.chain.vault import Vault
-from speedpay.errors import BooksBroken, LedgerFailed, SpeedpayError
-from speedpay.ledger import epochs
+from speedpay.errors import BooksBroken, ChainUnreachable, LedgerFailed, SpeedpayError
+from speedpay.ledger import deposits, epochs
 from speedpay.ledger.anchoring import Anchoring
-from speedpay.ledger.chain_side import health, watch
+from speedpay.ledger.chain_side import again, health, watch
 from speedpay.ledger.keeper import Keeper
 from speedpay.ledger.leaves import Vault as Bound
 from speedpay.ledger.service import Service
@@ -74,6 +74,7 @@ class ChainWorker:
             service.now,
             service.settings.withdrawals_per_epoch,
         )
+        self._gap = again.Gap()
         self._alarms = health.Alarms()
         self._bound = False
         self._trx_alarm = ""
@@ -119,7 +120,12 @@ class ChainWorker:
         self._bound = True
 
     def _watch(self) -> None:
-        watch.catch_up(self._service.database, self._vault, self._service.now())
+        try:
+            watch.catch_up(self._service.database, self._vault, self._service.now())
+        except ChainUnreachable as error:
+            if error.field == "deposits":  # there is a gap
+                self._gap.go_back(self._service.database)
+            raise
 
     def _close(self) -> None:
         keeper, now = self._keeper, self._service.now()
@@ -129,16 +135,41 @@ class ChainWorker:
             self._published(epoch.number)
         if frozen is not None or not self._due(last, now):
             return
+        self._must_cover_enough()
         epoch = keeper.publish(keeper.close(last.number + 1 if last else 1).number)
         _log.info("closed epoch %d", epoch.number)
         self._published(epoch.number)
         keeper.prune()
 
     def _due(self, last: epochs.Epoch | None, now: int) -> bool:
+        """The chain's time counts, too: a clock that was a year ahead once, when an epoch was closed,
+        must not put off the next one for a year."""
         if last is None:
             return True
-        interval_s = self._service.settings.epoch_interval_s
-        return last.state is EpochState.SOLID and now >= last.head.closed_at + interval_s
+        if last.state is not EpochState.SOLID:
+            return False
+        with self._service.database.read() as connection:
+            anchored = health.last_anchor(connection)
+        since = min(last.head.closed_at, anchored.time) if anchored else last.head.closed_at
+        return now >= since + self._service.settings.epoch_interval_s
+
+    def _must_cover_enough(self) -> None:
+        """The vault takes no epoch that leaves out a deposit which was old at the anchor before, and an
+        epoch has one content for ever. So none is closed before all up to that anchor are credited,
+        nor by a clock that the chain's own time contradicts.
+        """
+        self._vault.tron.solid()
+        database = self._service.database
+        with database.read() as connection:
+            anchored, covered = health.last_anchor(connection), deposits.covered(connection)
+        if anchored is None:
+            return
+        made_at = again.uncredited_at(self._vault, covered)
+        if made_at is not None and made_at < anchored.time:
+            self._gap.go_back(database)
+            raise ChainUnreachable(
+                f"deposit {covered + 1} was passed over, its block is read again", field="deposits"
+            )
 
     def _anchor(self) -> None:
         for _ in range(_STEPS):

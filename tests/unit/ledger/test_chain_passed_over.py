@@ -1,0 +1,127 @@
+"""What a node keeps back without saying so, a root that is not ours, a clock that was wrong once: the
+ledger finds each out, and no epoch is ever closed that the vault would refuse for good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from speedpay.chain import scan
+from speedpay.errors import LedgerFailed
+from speedpay.ledger import epochs
+from speedpay.ledger.schema import epochs as epoch_table
+from speedpay.ledger_api.epochs import EpochState as State
+from tests.unit.ledger.desk import Desk, Person
+from tests.unit.ledger.vaulted import INTERVAL, Vaulted, vaulted
+
+YEAR_S = 365 * 86_400
+
+
+@pytest.fixture
+def one(tmp_path: Path) -> Iterator[Vaulted]:
+    """Epoch 1 is settled."""
+    with vaulted(tmp_path / "ledger") as made:
+        made.round()
+        made.solidify()
+        made.round()
+        yield made
+        assert made.desk.broken() == []
+
+
+@pytest.fixture
+def blind(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """Every block seems empty until ``undo``, as from a node that does not have it yet."""
+    with monkeypatch.context() as patch:
+        patch.setattr(scan, "block_events", lambda *_: [])
+        yield patch
+
+
+def tokens(desk: Desk, who: Person) -> int:
+    return desk.balance(who).token.utok
+
+
+def test_a_deposit_that_was_passed_over_is_found_by_the_one_after_it(
+    one: Vaulted, blind: pytest.MonkeyPatch
+) -> None:
+    ann = one.desk.person()
+    one.deposit(ann.account, 5)
+    one.solidify()
+    one.round()
+    blind.undo()
+    one.deposit(ann.account, 7)
+    one.solidify()
+    assert not one.worker.round()
+    assert "not of all between" in one.health().alarms[0]
+    one.round()
+    assert tokens(one.desk, ann) == 12
+
+
+def test_no_epoch_is_closed_that_leaves_out_a_deposit_which_the_vault_wants_covered(
+    one: Vaulted, blind: pytest.MonkeyPatch
+) -> None:
+    """There is one content for each epoch: closed without it, nothing could ever be anchored again."""
+    ann = one.desk.person()
+    one.deposit(ann.account, 5)
+    one.solidify()
+    one.round()
+    blind.undo()
+    one.settle_epoch()
+    one.pass_time(INTERVAL + 1)
+    assert not one.worker.round()
+    assert one.health().alarms == ("deposits: deposit 1 was passed over, its block is read again",)
+    assert one.health().closed == 2
+    assert one.settle_epoch() == 3
+    assert tokens(one.desk, ann) == 5
+    assert one.settle_epoch() == 4
+
+
+def test_an_anchor_whose_event_was_passed_over_is_read_again(
+    one: Vaulted, blind: pytest.MonkeyPatch
+) -> None:
+    one.pass_time(INTERVAL + 1)
+    one.round()
+    one.solidify()
+    one.round()
+    assert one.state(2) == State.SEEN
+    blind.undo()
+    one.round()  # goes back
+    one.round()
+    assert one.state(2) == State.SOLID
+
+
+def test_our_head_over_a_root_of_somebody_else_stops_the_ledger(one: Vaulted) -> None:
+    """The vault cannot look into a head; claims go by the root."""
+    one.node.nodes[0].fault("accepted_never_mined")
+    one.pass_time(INTERVAL + 1)
+    one.round()
+    one.node.nodes[0].heal()
+    with one.desk.service.database.read() as connection:
+        ours = epochs.load(connection, 2)
+    false = replace(ours.head, root=b"\x66" * 32)
+    one.send(one.vault.prepare_anchor(one.operator.address, false, ours.hash), one.operator)
+    one.solidify()
+    with pytest.raises(LedgerFailed, match="not this ledger's"):
+        one.worker.round()
+
+
+def test_a_clock_that_is_a_year_ahead_closes_nothing_and_puts_nothing_off(
+    one: Vaulted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(one.desk.service, "_clock", lambda: one.clock() + YEAR_S)
+        patch.setattr(one.tron._nodes, "clock", lambda: one.clock() + YEAR_S)
+        assert not one.worker.round()
+        assert one.rows(epoch_table.c.state, epoch_table.c.number == 2) == []
+        # Without the chain's own time to tell, as when all nodes lie:
+        one.worker._keeper.close(2)
+    one.worker._keeper.resume()
+    one.pass_time(INTERVAL + 1)
+    one.round()
+    one.solidify()
+    one.round()
+    assert one.state(2) == State.SOLID
+    assert one.settle_epoch() == 3
