@@ -42,6 +42,7 @@ def outputs(checkout: Path) -> dict[Path, str]:
     blocks: dict[str, Callable[[], str]] = {
         "demo": lambda: _session(demo), "gain": lambda: _gain(demo),
         "swarm": lambda: _bench(checkout, "swarm"), "datapath": lambda: _bench(checkout, "datapath"),
+        "epoch": lambda: _bench(checkout, "epoch"),
     }  # fmt: skip
     for path in (Path("README.md"), Path("speedpay/docs/benchmarks.md")):
         made[path] = filled((checkout / path).read_text(), blocks)
