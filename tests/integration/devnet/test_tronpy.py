@@ -135,7 +135,7 @@ def test_an_estimate_is_enough_and_not_far_off(
     energy = client.get_estimated_energy(*given)
     receipt = alice.send(token.functions.mint(bob.address, 7), fee_limit=energy * 100)
     used = receipt["receipt"]["energy_usage_total"]
-    assert used <= energy <= used + 10_000
+    assert used < energy <= used + 10_000  # found by halving, to the TRX, as java-tron does
     with pytest.raises(TvmError):
         client.trigger_constant_contract(
             alice.address, token.address, "mint(address,uint256)", "00"
