@@ -115,6 +115,19 @@ def test_a_small_withdrawal_does_not_overtake_a_large_one(desk: Desk) -> None:
     assert release(desk, 6) == 1
 
 
+def test_nobody_fills_the_queue_with_crumbs(desk: Desk) -> None:
+    """One account may ask twenty times a second, and a close releases so many orders at most."""
+    ann, ben = payee(desk), payee(desk)
+    for _ in range(withdrawals.MAX_QUEUED):
+        ask(desk, ann, 1)
+    with desk.refused(NotAllowed, "withdrawals"):
+        ask(desk, ann, 1)
+    number = ask(desk, ben, 900)
+    assert release(desk, 1) == withdrawals.MAX_QUEUED + 900
+    assert listed(desk, ben)[number].state is WithdrawalState.RELEASED
+    ask(desk, ann, 1)
+
+
 def test_position_and_time_in_the_queue_are_told(desk: Desk) -> None:
     ann, ben = payee(desk), payee(desk)
     limit, now = desk.service.settings.withdrawals_per_epoch.utok, desk.service.now()
