@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,6 +49,8 @@ class OnChain:
 @contextmanager
 def tron_for(settings: Settings, opened: Unlocked) -> Iterator[Tron]:
     """The chain of the wallet's own network."""
+    # A node that does not answer is logged, with -v, and if no other does it is the command's error.
+    logging.getLogger("speedpay.chain").addHandler(logging.NullHandler())
     with tron_of(replace(settings, network=opened.place.network)) as tron:
         yield tron
 

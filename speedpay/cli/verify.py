@@ -174,7 +174,7 @@ def _report(out: Output, chain: OnChain, found: Verified, paid: Amount, save: Pa
     head, network = finding.head, chain.tron.network.name
     released = f"{tokens_text(proof.withdrawable)} released for withdrawal in all"
     if paid:
-        released += f", of which the vault has paid {tokens_text(paid)}"
+        released += f"; the vault has paid {tokens_text(paid)} by now"
     lines = [
         f"verified   {tokens_text(proof.balance)} at the close of epoch {head.epoch}",
         f"           {released}",
@@ -183,7 +183,7 @@ def _report(out: Output, chain: OnChain, found: Verified, paid: Amount, save: Pa
         f"network    {network}",
         f"proof      {'the copy that this wallet kept' if found.stored else 'shown by the ledger'}",
         *_block("checked", found.checked),
-        *_block("not checked", found.not_checked),
+        *_block("unchecked", found.not_checked),
     ]
     if head.epoch < found.newest_epoch:
         lines.append(f"newest     the chain holds epoch {found.newest_epoch} by now")

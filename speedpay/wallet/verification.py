@@ -236,9 +236,8 @@ class Verification:
             return []
         count = len(page.entries)
         newest = "newest " if page.before is not None else ""
-        return [
-            f"your {newest}{count} transfer{'s' if count > 1 else ''} up to then in the journal"
-        ]
+        transfers = "transfers up to then are" if count > 1 else "transfer up to then is"
+        return [f"your {newest}{count} {transfers} in the journal"]
 
 
 def _what_was_checked(finding: Finding) -> list[str]:
@@ -251,10 +250,11 @@ def _what_was_checked(finding: Finding) -> list[str]:
         )
     if finding.receipt is not None and finding.at_least:
         said.append(
-            f"it holds no less than the {finding.at_least} tok that your receipts and payments demand"
+            f"it holds no less than the {finding.at_least} tok that your receipts, less your payments,"
+            " demand"
         )
     if finding.follows is not None and finding.follows != head.epoch:
-        said.append(f"it is of one history with epoch {finding.follows}, checked before")
+        said.append(f"the epoch goes on from epoch {finding.follows}, which was checked before")
     return said
 
 

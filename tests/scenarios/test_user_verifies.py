@@ -18,6 +18,7 @@ import pytest
 
 from speedpay.client.publisher import Publisher
 from speedpay.config import Endpoint
+from speedpay.devnet.node import devnet
 from speedpay.proof.balance import BalanceProof
 from speedpay.proof.evidence import Evidence
 from speedpay.proof.head import EpochHead, SignedHead
@@ -90,8 +91,8 @@ def test_a_balance_is_verified_against_the_chain(
     assert said.startswith(f"verified   5 tok at the close of epoch {anchor.epoch}\n")
     assert f"\nanchored   transaction {shown['txid']}, block {shown['block']} of devnet, " in said
     assert "\nchecked    the ledger signed the head of epoch" in said
-    assert "transfers up to then in the journal\n" in said or "transfer up to then" in said
-    assert "not checked" not in said
+    assert "\n           your 2 transfers up to then are in the journal\n" in said
+    assert "unchecked" not in said
 
 
 def test_the_next_epoch_goes_on_from_the_one_before(place: Town, alice: Person) -> None:
@@ -132,6 +133,45 @@ def test_without_the_chain_nothing_is_verified(place: Town, alice: Person) -> No
     alice.ok("verify")
     done = replace(alice, node_url=NOWHERE).run("verify", "--json")
     assert (done.exit_code, done.out) == (6, "")
+    assert len(done.err.splitlines()) == 1, "one error, and no log beside it"
+
+
+@pytest.mark.parametrize(
+    ("vault", "code"),
+    [
+        ("TUEZSdKsoDHQMeZwihtdoBiN46zxhGWYdH", "wrong_ledger"),
+        ("TUEZSdKsoDHQMeZwihtdoBiN46zxhGWYdX", "malformed"),
+    ],
+)  # fmt: skip
+def test_the_vault_that_the_wallet_knows_is_never_changed_by_anybody(
+    people: list[Person], monkeypatch: pytest.MonkeyPatch, vault: str, code: str
+) -> None:
+    person = people[0]
+    assert person.ok("verify", "--json").json["verified"] is True
+    monkeypatch.setenv("SPEEDPAY_VAULT", vault)
+    assert person.run("verify", "--json").error["code"] == code
+
+
+def test_a_ledger_that_names_another_token_than_the_vault_is_not_believed(place: Town) -> None:
+    person = place.person()
+    with place.liar() as liar:
+        liar.lies["/v1/ledger"] = lambda answer: (
+            answer | {"chain": answer["chain"] | {"token": "11" * 20}}
+        )
+        done = replace(person, url=liar.url).run("verify", "--json")
+    assert (done.exit_code, done.out) == (10, "")
+    assert "names another chain, vault or token than the chain itself" in done.error["message"]
+    assert person.wallet.place.chain is None
+
+
+def test_a_node_of_another_development_chain_is_not_the_wallets(
+    place: Town, people: list[Person]
+) -> None:
+    person = people[0]
+    person.ok("verify")
+    with devnet(block_time=None) as other:
+        done = replace(person, node_url=other.url).run("verify", "--json")
+    assert (done.exit_code, done.error["code"]) == (1, "wrong_network")
 
 
 def test_whoever_never_had_tokens_is_told_so(place: Town, people: list[Person]) -> None:
