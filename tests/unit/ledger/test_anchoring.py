@@ -294,7 +294,7 @@ def test_an_anchor_that_is_mined_and_reverts_is_an_alarm_and_not_a_loop(one: Vau
     one.solidify()
     assert "reverted" in sounding(one)
     held = one.tron.trx_balance(one.operator.address)
-    for _ in range(5):
+    for _ in range(2):
         one.pass_time(3600)
         one.solidify()
         assert "frozen" in sounding(one)

@@ -142,9 +142,12 @@ def test_deposits_of_a_wrong_token_or_into_another_vault_are_ignored(one: Vaulte
     assert Vault(one.tron, others[1]).state().total_deposits == Amount(5_000)
 
 
-def test_a_ledger_that_was_off_for_long_reads_on_round_by_round(one: Vaulted) -> None:
+def test_a_ledger_that_was_off_for_long_reads_on_round_by_round(
+    one: Vaulted, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ann = one.desk.person()
     one.round()
+    monkeypatch.setattr(watch, "BATCH", 10)
     one.node.mine(watch.BATCH * watch.BATCHES)
     one.deposit(ann.account, 5_000)
     one.solidify()
