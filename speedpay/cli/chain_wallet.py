@@ -12,7 +12,7 @@ from speedpay.chain import address
 from speedpay.chain.tron import Tron
 from speedpay.chain.vault import Vault
 from speedpay.cli.chain import tron_of
-from speedpay.cli.output import age_text, time_text
+from speedpay.cli.output import Output, age_text, time_text
 from speedpay.cli.unlock import keystore_of
 from speedpay.config import Settings
 from speedpay.errors import (
@@ -21,13 +21,15 @@ from speedpay.errors import (
     LedgerUnreachable,
     NotFound,
     ProofBroken,
+    SpeedpayError,
     WrongLedger,
     WrongNetwork,
 )
 from speedpay.ledger_api.bound import BoundVault
 from speedpay.ledger_api.client import LedgerClient
 from speedpay.units import MoneyClass
-from speedpay.wallet.funds import name_of
+from speedpay.wallet.funds import Funds, name_of
+from speedpay.wallet.keeping import keep_newest
 from speedpay.wallet.keystore import Unlocked
 from speedpay.wallet.outbox import Outbox, Report, unheard
 from speedpay.wallet.proofs import Proofs
@@ -139,6 +141,26 @@ def promised(settings: Settings) -> Given:
         return Given(*store.given(MoneyClass.TOKEN))
     finally:
         store.close()
+
+
+def keep_proof(
+    out: Output, settings: Settings, opened: Unlocked, ledger: LedgerClient, funds: Funds
+) -> None:
+    """The newest epoch's, while the ledger is asked anyway. Whatever fails is no error of the command."""
+    place, key = opened.place, opened.keys.identity
+    given = funds.given(promised(settings))
+    try:
+        warning = keep_newest(place, key, ledger, settings.home / "wallet", given)
+    except ProofBroken as error:
+        warning = str(error)
+    except SpeedpayError:
+        return
+    if warning is not None:
+        warn_of_leaf(out, warning)
+
+
+def warn_of_leaf(out: Output, said: str) -> None:
+    out.warn(f"{said}: speedpay verify")
 
 
 def outbox_of(

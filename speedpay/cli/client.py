@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import click
 
+from speedpay.cli.chain_wallet import promised, warn_of_leaf
 from speedpay.cli.output import Output, clean
 from speedpay.cli.unlock import keystore_of, unlock, wallet_options
 from speedpay.client.account import Account
@@ -67,7 +68,10 @@ def make_client(out: Output, settings: Settings, ask: Price, *, need_wallet: boo
         account = Account(place.account, wallet.keys, Domain(place.network, place.ledger_id))
         ledger = AsyncLedgerClient(place.ledger_url, place.ledger_id, place.network)
         # Until the process ends: its files are whole at any moment.
-        keep_while_running(settings.home / "wallet", place, wallet.keys.identity)
+        keep_while_running(
+            place, wallet.keys.identity, settings.home / "wallet",
+            lambda: promised(settings), lambda said: warn_of_leaf(out, said),
+        )  # fmt: skip
     host, port = settings.listen
     loopback = host.startswith("127.") or host == "::1"
     swarm = Swarm(

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 import time
-from contextlib import suppress
 
 import click
 
 from speedpay.cli import AMOUNT
-from speedpay.cli.chain_wallet import promised, proofs_of
+from speedpay.cli.chain_wallet import keep_proof, promised
 from speedpay.cli.output import (
     Output,
     age_text,
@@ -21,12 +20,11 @@ from speedpay.cli.output import (
 )
 from speedpay.cli.unlock import funds_of, ledger_of, unlock, wallet_options
 from speedpay.config import load
-from speedpay.errors import LedgerFailed, LedgerUnreachable, SpeedpayError
+from speedpay.errors import LedgerFailed, LedgerUnreachable
 from speedpay.ledger_api.answers import Balance, HistoryEntry
 from speedpay.ledger_api.shapes import MAX_HISTORY, Send
 from speedpay.units import ZERO, Amount, MoneyClass
 from speedpay.wallet.funds import Payment
-from speedpay.wallet.keeping import keep_newest
 from speedpay.wallet.keystore import Place
 
 
@@ -53,8 +51,7 @@ def balance(out: Output, ledger_url: str | None, passphrase_file: str | None) ->
             else:
                 _show_balance(out, opened.place, last, unresolved, now_confirmed=False)
             raise
-        with suppress(SpeedpayError):  # for the day on which the ledger shows none
-            keep_newest(opened.place, opened.keys.identity, ledger, proofs_of(settings, opened))
+        keep_proof(out, settings, opened, ledger, funds)
     _show_balance(out, opened.place, confirmed, unresolved, now_confirmed=True)
 
 

@@ -16,9 +16,11 @@ from speedpay.errors import Malformed, ProofBroken, SpeedpayError
 from speedpay.ledger_api.client import LedgerClient
 from speedpay.proof.evidence import Evidence
 from speedpay.signing import Domain, SigningKey
-from speedpay.wallet.funds import name_of
+from speedpay.units import ZERO
+from speedpay.wallet.funds import Funds, name_of
 from speedpay.wallet.keystore import Place
 from speedpay.wallet.proofs import Proofs
+from speedpay.wallet.receipts import Given, Receipts
 
 _log = logging.getLogger(__name__)
 
@@ -27,20 +29,31 @@ LOOK_S = 120.0
 NOT_CHECKED = "shown by the ledger, not yet held against the chain"
 
 
-def keep_newest(place: Place, key: SigningKey, ledger: LedgerClient, proofs: Proofs) -> int | None:
-    """The newest epoch's number when its proof was kept just now; None when there is nothing new.
+def keep_newest(
+    place: Place, key: SigningKey, ledger: LedgerClient, folder: Path, given: Given
+) -> str | None:
+    """Keeps the newest epoch's proof, unless it is here already; a sentence when its leaf is missing or
+    holds less than the receipts demand. ``given``: by now, see ``Funds.given``.
 
     Raises what the ledger says, and ProofBroken when what it shows does not fit together.
     """
     assert place.account is not None
     assert place.ledger_id is not None
+    name, domain = name_of(place), Domain(place.network, place.ledger_id)
+    proofs, receipts = Proofs(folder, name), Receipts(folder / f"{name}.receipts")
     view = ledger.epoch()
-    head = view.head.check(Domain(place.network, place.ledger_id))
+    head = view.head.check(domain)
     if proofs.of(head.epoch) is not None:
         return None
     proof = ledger.proof(key, place.account, head.epoch)
+    receipt = receipts.strongest(head.journal_size, given)
+    at_least = receipt.at_least(given) if receipt else ZERO
     if proof is None:
-        return None
+        if not at_least:
+            return None
+        return (
+            f"the ledger shows no leaf of yours in epoch {head.epoch}, and confirmed {at_least} tok"
+        )
     try:
         root = proof.root(head.chain_id, head.vault)
     except Malformed as error:
@@ -50,26 +63,41 @@ def keep_newest(place: Place, key: SigningKey, ledger: LedgerClient, proofs: Pro
         raise ProofBroken("this leaf is not in the tree of its head", field="proof.root")
     proofs.keep(
         Evidence(
-            Domain(place.network, place.ledger_id), head.chain_id, head.vault, place.account,
-            NOT_CHECKED, proof, view.head,
+            domain, head.chain_id, head.vault, place.account, NOT_CHECKED, proof, view.head
         )
     )  # fmt: skip
-    return head.epoch
+    _log.info("kept the proof of epoch %d", head.epoch)
+    if proof.total < at_least:
+        return (
+            f"your leaf of epoch {head.epoch} holds {proof.total} tok, less than the {at_least} tok"
+            " that your receipts demand"
+        )
+    return None
 
 
-def keep_while_running(folder: Path, place: Place, key: SigningKey) -> Callable[[], None]:
+def keep_while_running(
+    place: Place,
+    key: SigningKey,
+    folder: Path,
+    promised: Callable[[], Given],
+    warn: Callable[[str], None],
+) -> Callable[[], None]:
     """Looks now and then in a thread of its own; returns how to stop it. Never raises."""
     stop = threading.Event()
 
     def work() -> None:
         with LedgerClient(place.ledger_url, place.ledger_id, place.network) as ledger:
+            funds = Funds(folder, place, key, ledger)
             while True:
                 try:
-                    epoch = keep_newest(place, key, ledger, Proofs(folder, name_of(place)))
-                    if epoch is not None:
-                        _log.info("kept the proof of epoch %d", epoch)
+                    warning = keep_newest(place, key, ledger, folder, funds.given(promised()))
+                except ProofBroken as error:
+                    warning = str(error)
                 except SpeedpayError as error:
                     _log.info("no proof kept: %s", error)
+                    warning = None
+                if warning is not None:
+                    warn(warning)
                 if stop.wait(LOOK_S):
                     return
 

@@ -18,6 +18,7 @@ from speedpay.proof.evidence import (
 from speedpay.wallet.funds import name_of
 from speedpay.wallet.keeping import keep_newest, keep_while_running
 from speedpay.wallet.proofs import KEPT, Proofs
+from speedpay.wallet.receipts import Given
 from tests.scenarios.anchored import Person, Town, town
 from tests.unit.proof.anchored import CHAIN_ID, VAULT, Epoch
 from tests.vectors.generate import CERTIFICATE, DOMAIN
@@ -52,9 +53,27 @@ def test_asking_for_the_balance_keeps_the_newest_proof(place: Town, alice: Perso
     assert kept is not None
     assert kept.proof is not None
     assert kept.proof.total.utok == 5_000_000
-    with LedgerClient(place.url) as ledger:
-        identity = alice.wallet.keys.identity
-        assert keep_newest(alice.wallet.place, identity, ledger, _proofs(alice)) is None
+    assert alice.ok("balance").err == ""
+
+
+def test_a_leaf_that_is_missing_or_too_small_is_warned_of_at_once(place: Town) -> None:
+    person, thief = place.person(), place.person()
+    place.deposit(4, person)
+    person.ok("balance")
+    epoch = place.operator.settle()
+    with place.liar() as liar:
+        liar.lies[f"/v1/accounts/{person.account.hex()}/proof"] = lambda _: {}
+        said = replace(person, url=liar.url).ok("balance").err
+    assert said == (
+        f"warning: the ledger shows no leaf of yours in epoch {epoch}, and confirmed 4 tok:"
+        " speedpay verify\n"
+    )
+    place.operator.take(person.account, thief.account, 1_000_000)
+    epoch = place.operator.settle()
+    assert person.ok("balance").err == (
+        f"warning: your leaf of epoch {epoch} holds 3 tok, less than the 4 tok that your receipts"
+        " demand: speedpay verify\n"
+    )
 
 
 def test_a_running_client_keeps_it_too(place: Town) -> None:
@@ -62,12 +81,16 @@ def test_a_running_client_keeps_it_too(place: Town) -> None:
     place.deposit(3, person)
     epoch = place.operator.settle()
     wallet = person.wallet
-    stop = keep_while_running(person.home / "wallet", wallet.place, wallet.keys.identity)
+    warnings: list[str] = []
+    stop = keep_while_running(
+        wallet.place, wallet.keys.identity, person.home / "wallet", Given, warnings.append
+    )
     until = time.monotonic() + 30
     while not _proofs(person).epochs() and time.monotonic() < until:
         time.sleep(0.02)
     stop()
     assert _proofs(person).epochs() == [epoch]
+    assert warnings == []
 
 
 def test_what_does_not_fit_together_is_not_kept(place: Town, alice: Person, tmp_path: Path) -> None:
@@ -80,12 +103,13 @@ def test_what_does_not_fit_together_is_not_kept(place: Town, alice: Person, tmp_
         liar.lies[target] = lambda answer: {
             "proof": answer["proof"][:-8] + "00000001"  # the last sibling's sum
         }
-        proofs = Proofs(tmp_path, "alice")
+        proofs = Proofs(tmp_path, name_of(wallet.place))
+        asked = (wallet.place, wallet.keys.identity, ledger, tmp_path, Given())
         with pytest.raises(ProofBroken):
-            keep_newest(wallet.place, wallet.keys.identity, ledger, proofs)
+            keep_newest(*asked)
         assert proofs.epochs() == []
         liar.lies[target] = lambda answer: {}
-        assert keep_newest(wallet.place, wallet.keys.identity, ledger, proofs) is None
+        assert keep_newest(*asked) is None, "without receipts no leaf is owed"
 
 
 def _evidence(epoch: int) -> Evidence:
