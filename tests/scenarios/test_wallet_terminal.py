@@ -200,3 +200,21 @@ def test_a_live_bar_is_drawn_on_a_terminal_and_colour_only_if_wanted(
     assert "50 % of 1.0 KiB, 100 B/s, 2 paid [bold]peers" in text
     assert "\x1b[2J" not in shown
     assert bool(colours) == (not environment)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "question"),
+    [
+        (("withdraw", "2.5"), "Withdraw 2.5 tok? [y/N] "),
+        (("verify", "--accept-spent"), "Did you spend what is missing, with another copy"),
+    ],
+)
+@pytest.mark.parametrize("answer", ["", "n", "yess", "\x1b[A"])
+def test_anything_but_yes_takes_nothing_out_and_accepts_nothing(
+    home: Path, wallet: Keystore, arguments: tuple[str, ...], question: str, answer: str
+) -> None:
+    before = sorted(wallet.path.parent.iterdir())
+    terminal = Terminal(home, *arguments).answer(question, answer)
+    assert terminal.finish() == (1, "")
+    assert "Nothing was done." in terminal.shown
+    assert sorted(wallet.path.parent.iterdir()) == before

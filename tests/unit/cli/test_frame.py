@@ -153,7 +153,8 @@ def test_arguments_become_our_types(probe: Probe) -> None:
         ["probe", "--share", "1.5"], ["probe", "--rate", "fast"], ["probe", "extra"],
         ["probe", "--unknown"], ["--unknown"], ["unknown"], ["wallet"], ["wallet", "unknown"],
         ["send"], ["send", "zz", "1"], ["withdraw"], ["withdraw", "1", "--claim"], ["fund", "0"],
-        ["withdraw", "--proof", "x"], ["verify", "--epoch", "0"], ["wallet", "chain-send", "T", "1"], ["send", "00" * 16, "0"], ["history", "--limit", "0"],
+        ["withdraw", "--proof", "x"], ["verify", "--epoch", "0"],
+        ["wallet", "chain-send", "T", "1"], ["send", "00" * 16, "0"], ["history", "--limit", "0"],
     ],
 )  # fmt: skip
 def test_a_wrong_command_line_is_2_and_touches_nothing(
