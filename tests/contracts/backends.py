@@ -125,6 +125,7 @@ class Revm:
 
     def _done(self, returned: bytes) -> Done:
         result = self._evm.result
+        assert result is not None
         logs = tuple(
             Log(
                 bytes.fromhex(log.address[2:]),
@@ -150,4 +151,4 @@ def _hex(address: bytes) -> str:
     return "0x" + address.hex()
 
 
-BACKENDS = {"tvm": Tvm, "revm": Revm}
+BACKENDS: dict[str, Callable[[], Backend]] = {"tvm": Tvm, "revm": Revm}

@@ -13,8 +13,7 @@ from tests.contracts.planted import compile_all
 
 @pytest.fixture(params=sorted(BACKENDS))
 def backend(request: pytest.FixtureRequest) -> Backend:
-    made: Backend = BACKENDS[request.param]()
-    return made
+    return BACKENDS[request.param]()
 
 
 @pytest.fixture
