@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import hashlib
+import os
 import random
 import shutil
 import sys
@@ -114,6 +115,7 @@ class Large:
         with self.database.read() as connection:
             last = epochs.latest(connection)
         number = last.number + 1 if last else 1
+        os.sync()  # what was written before is not this close's
         with timed_journal() as journal:
             began = time.perf_counter()
             self.keeper.close(number)

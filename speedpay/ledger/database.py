@@ -23,6 +23,8 @@ from speedpay.errors import LedgerFailed
 
 _BUSY_MS = 10_000
 _STOPS = ("SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB")
+#: Of a large transaction: 64 MiB in memory, and no checkpoint.
+_SIZES = {"cache_size": -65_536, "wal_autocheckpoint": 0}
 _WRITER = {"speedpay_writer": True}
 
 
@@ -56,15 +58,26 @@ class Database:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[sa.Connection]:
-        """One transaction, durable when this returns; an exception inside undoes all of it."""
+    def write(self, *, large: bool = False) -> Iterator[sa.Connection]:
+        """One transaction, durable when this returns; an exception inside undoes all of it.
+
+        ``large``: its many pages stay in memory until they are committed, and who commits does not
+        also copy them from the log into the database: the caller does, by ``checkpoint``.
+        """
         with self._one_writer:
             if self.stopped:
                 raise LedgerFailed(f"has stopped writing: {self.stopped}")
             with self._translated(), self._engine.connect() as plain:
                 connection = plain.execution_options(**_WRITER)
-                with connection.begin():
+                with _sized(connection) if large else contextlib.nullcontext(), connection.begin():
                     yield connection
+
+    def checkpoint(self) -> None:
+        """Copy the log into the database as far as readers allow. Others may write meanwhile."""
+        with self._translated(), self._engine.connect() as connection:
+            raw = connection.connection.driver_connection
+            assert raw
+            raw.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -111,6 +124,20 @@ def _prepare(connection: sqlite3.Connection, _: object) -> None:
         "foreign_keys = ON",
     ):
         connection.execute(f"PRAGMA {pragma}")
+
+
+@contextmanager
+def _sized(connection: sa.Connection) -> Iterator[None]:
+    raw = connection.connection.driver_connection
+    assert raw
+    before = [raw.execute(f"PRAGMA {name}").fetchone()[0] for name in _SIZES]
+    try:
+        for name, value in _SIZES.items():
+            raw.execute(f"PRAGMA {name} = {value}")
+        yield
+    finally:
+        for name, value in zip(_SIZES, before, strict=True):
+            raw.execute(f"PRAGMA {name} = {value}")
 
 
 def _begin(connection: sa.Connection) -> None:

@@ -76,7 +76,7 @@ class Keeper:
         if last and last.number == number - 1:
             content = self._file_of(last)
         self._newest = None
-        with self._database.write() as connection:
+        with self._database.write(large=True) as connection:
             self.last_head.check(connection)
             closed, made = epochs.close(
                 connection, self._keys, number, self._now(), content, self._limit
@@ -89,6 +89,7 @@ class Keeper:
 
         Raises AlreadyExists, naming the file, when something else is in its place.
         """
+        self._database.checkpoint()
         with self._database.read() as connection:
             self.last_head.check(connection)
             epoch = epochs.load(connection, number)

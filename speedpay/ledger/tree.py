@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import pairwise
+from struct import Struct
 
 import sqlalchemy as sa
 
@@ -26,6 +27,8 @@ from speedpay.proof.sum_tree import EMPTY, NODE_BYTES, Node, depth_of
 from speedpay.units import MAX_UTOK
 
 _AT_ONCE = 4096
+_two_sums = Struct(">32xQ32xQ").unpack_from
+_put_node = Struct(">32sQ").pack_into
 
 
 class _Shape:
@@ -97,7 +100,7 @@ def update(
     number = _last_row(connection)
     changed: dict[int, bytes] = dict(changes)
     numbers: dict[int, int] = {}
-    added: list[tuple[int, bytes]] = []
+    added: list[tuple[int, bytearray]] = []
     body = bytearray()
     for height in range(after.height):
         shape = _shape(height)
@@ -112,7 +115,7 @@ def update(
             number += 1
             made[at] = number
             up[at] = bytes(body[shape.top : shape.rows])
-            added.append((number, bytes(body)))
+            added.append((number, body))
         changed, numbers = up, made
     connection.exec_driver_sql("INSERT INTO tree_nodes (id, body) VALUES (?, ?)", added)
     replaced = [row for rows in row_of for row in rows.values()]
@@ -245,13 +248,11 @@ def _rehash(shape: _Shape, body: bytearray, touched: Iterable[int]) -> None:
         touched = {at >> 1 for at in touched}
         for at in touched:
             where = start + 2 * NODE_BYTES * at
-            pair = body[where : where + 2 * NODE_BYTES]
-            total = int.from_bytes(pair[32:40]) + int.from_bytes(pair[72:80])
-            if total > MAX_UTOK:
+            left, right = _two_sums(body, where)
+            if left + right > MAX_UTOK:
                 raise BooksBroken("a sum of the tree exceeds 2^63-1 µtok", field="tree_nodes")
-            where = above + NODE_BYTES * at
-            made = sha256(b"\x01" + pair).digest() + total.to_bytes(8)
-            body[where : where + NODE_BYTES] = made
+            digest = sha256(b"\x01" + body[where : where + 2 * NODE_BYTES]).digest()
+            _put_node(body, above + NODE_BYTES * at, digest, left + right)
 
 
 def _bodies(connection: sa.Connection, rows: Iterable[int]) -> dict[int, bytes]:
@@ -263,7 +264,8 @@ def _bodies(connection: sa.Connection, rows: Iterable[int]) -> dict[int, bytes]:
         result = connection.exec_driver_sql(
             "SELECT id, body FROM tree_nodes WHERE id IN (SELECT value FROM json_each(?))", (part,)
         )
-        found.update(tuple(row) for row in result)
+        for row, body in result:
+            found[row] = body
     for row in listed:
         body = found.get(row)
         if not isinstance(body, bytes) or len(body) not in (_LEAVES.size, _ABOVE.size):
