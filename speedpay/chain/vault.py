@@ -21,8 +21,8 @@ from speedpay.units import Amount
 
 __all__ = ["Claim", "Deposit", "Events", "Terms", "Vault", "VaultState"]
 
-#: Never more for one call, in energy, by what it needs: an anchor 25,000, a deposit 72,000, a claim up
-#: to 62,000 and 20 levels more, at 100 sun each. Three times that and more, should the price rise.
+#: Never more for one call, in energy, by what it needs: an anchor 31,380, a deposit up to 78,842, a
+#: claim with 20 levels 81,403, at 100 sun each. Four times that and more, should the price rise.
 ANCHOR_FEE_LIMIT_SUN = 15_000_000
 FEE_LIMIT_SUN = 50_000_000
 
