@@ -47,7 +47,7 @@ def _deposits(connection: sa.Connection) -> Iterator[Broken]:
 
 
 def _withdrawals(connection: sa.Connection) -> Iterator[Broken]:
-    """One row for each transfer of the kind, of its account, amount and key."""
+    """One row for each transfer of the kind, of its account, amount and key, in the same order."""
     asked = {
         row.number: (f"user:{_hex(row.account)}", row.key, row.amount)
         for row in connection.execute(sa.select(withdrawals).order_by(withdrawals.c.number))
@@ -66,11 +66,14 @@ def _withdrawals(connection: sa.Connection) -> Iterator[Broken]:
             yield Broken("I1", f"withdrawals {number}", "is in no transfer of the journal")
     if len(asked) != len(moved) or set(asked.values()) != known:
         yield Broken("I1", "withdrawals", f"{len(asked)} were asked for, {len(moved)} moved")
+    elif list(asked.items()) != list(enumerate(moved, start=1)):
+        yield Broken("I1", "withdrawals", "stand in another order than they were asked for")
     wrong = connection.execute(
         sa.select(withdrawals.c.number).where(
             sa.or_(
                 withdrawals.c.released < 0,
                 withdrawals.c.released > withdrawals.c.amount,
+                withdrawals.c.state.not_in(["queued", "released"]),
                 (withdrawals.c.state == "released")
                 != (withdrawals.c.released == withdrawals.c.amount),
                 (withdrawals.c.epoch.is_(None)) != (withdrawals.c.released == 0),

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 
 from speedpay.errors import SpeedpayError
-from speedpay.ledger import chain_invariants, chart, epoch_invariants
+from speedpay.ledger import anchor_invariants, chain_invariants, chart, epoch_invariants
 from speedpay.ledger.book import GENESIS, Transfer
 from speedpay.ledger.broken import Broken
 from speedpay.ledger.chart import DEBIT_NORMAL, BookAccount, Kind, Role
@@ -23,6 +23,9 @@ from speedpay.ledger.schema import balances, channels, idempotency, transfers
 from speedpay.ledger_api.answers import JournalHead
 from speedpay.ledger_api.shapes import ChannelState
 from speedpay.units import MAX_UTOK, Amount, MoneyClass
+
+#: Whom a transfer about a channel shows: a column of its row.
+_SIDE_OF_CHANNEL = {Kind.LOCK: "payer", Kind.REFUND: "payer", Kind.PAY: "payee"}
 
 
 def quick(connection: sa.Connection) -> list[Broken]:
@@ -40,6 +43,7 @@ def every(connection: sa.Connection, journal_key: bytes | None = None) -> list[B
         *_replayed(connection),
         *_keys_used_once(connection),
         *chain_invariants.every(connection),
+        *anchor_invariants.every(connection),
         *epoch_invariants.every(connection, journal_key),
     ]
 
@@ -111,6 +115,7 @@ def _replayed(connection: sa.Connection) -> Iterator[Broken]:
     what each channel locked, paid and gave back is what its row says, closed ones being empty."""
     replayed: Counter[tuple[str, str]] = Counter()
     by_channel: Counter[tuple[bytes, Kind]] = Counter()
+    sides: set[tuple[bytes, str, str]] = set()
     prev, expected = GENESIS.hash, 1
     query = sa.select(transfers).order_by(transfers.c.sequence)
     for row in connection.execute(query.execution_options(yield_per=1000)).mappings():
@@ -138,8 +143,12 @@ def _replayed(connection: sa.Connection) -> Iterator[Broken]:
             if replayed[at] < 0:
                 yield Broken("I6", where, f"takes more than {account.name} held")
         by_channel[read.reference, read.kind] += read.amount.utok
+        if read.kind in _SIDE_OF_CHANNEL:
+            side = read.debit if read.kind is Kind.LOCK else read.credit
+            sides.add((read.reference, _SIDE_OF_CHANNEL[read.kind], side.name))
     yield from _same_balances(connection, replayed)
     yield from _same_channels(connection, by_channel)
+    yield from _same_owners(connection, sides)
 
 
 def _transfer(row: sa.RowMapping) -> Transfer:
@@ -179,6 +188,16 @@ def _same_channels(
         closed = row["state"] == ChannelState.CLOSED.value
         if closed and moved[at, Kind.LOCK] != paid + moved[at, Kind.REFUND]:
             yield Broken("I3", where, "is closed but not empty")
+
+
+def _same_owners(connection: sa.Connection, sides: set[tuple[bytes, str, str]]) -> Iterator[Broken]:
+    """I3: what is left of a channel is its payer's, who locked it; its payee has been paid."""
+    owners = {row["id"]: row for row in connection.execute(sa.select(channels)).mappings()}
+    for channel, side, name in sorted(sides):
+        row = owners.get(channel)
+        owner = row[side] if row is not None else None
+        if not isinstance(owner, bytes) or chart.user(owner).name != name:
+            yield Broken("I3", f"channel {_shown(channel)}", f"{name} is not its {side}")
 
 
 def _keys_used_once(connection: sa.Connection) -> Iterator[Broken]:

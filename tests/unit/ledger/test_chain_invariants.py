@@ -65,7 +65,7 @@ def test_an_edited_row_is_named(desk: Desk, table: str, change: str, named: str)
 
 
 @pytest.mark.parametrize(
-    ("table", "row"), [("deposits", 1), ("withdrawals", 2), ("idempotency", 2)]
+    ("table", "row"), [("deposits", 1), ("withdrawals", 2), ("idempotency", 3)]
 )
 def test_a_deleted_row_is_missed(desk: Desk, table: str, row: int) -> None:
     found = edit(desk, f"DELETE FROM {table} WHERE rowid = {row}")

@@ -75,10 +75,11 @@ def test_where_the_anchor_stands_is_told(desk: Closing) -> None:
     desk.close()
     with desk.service.database.write() as connection:
         connection.exec_driver_sql(
-            "UPDATE epochs SET state = 'seen', txid = ?, block = 7", (b"\x07" * 32,)
+            "UPDATE epochs SET state = 'solid', txid = ?, block = 7", (b"\x07" * 32,)
         )
+        connection.exec_driver_sql("INSERT INTO anchors (epoch, time) VALUES (1, 1)")
     view = desk.ask(epochs.epoch(1))
-    assert (view.state, view.txid, view.block) == (EpochState.SEEN, b"\x07" * 32, 7)
+    assert (view.state, view.txid, view.block) == (EpochState.SOLID, b"\x07" * 32, 7)
 
 
 def test_a_head_stays_certified_after_the_certificate_was_renewed(desk: Closing) -> None:

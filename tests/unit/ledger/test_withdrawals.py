@@ -6,26 +6,25 @@ from dataclasses import replace
 
 import sqlalchemy as sa
 
+from speedpay.chain.address import of_public_key
 from speedpay.errors import BalanceTooSmall, KeyReused, NotAllowed
 from speedpay.ledger import schema, withdrawals
 from speedpay.ledger_api import chain
 from speedpay.ledger_api.chain import Withdraw, Withdrawal, WithdrawalState
+from speedpay.ledger_api.epochs import NamePayout, name_payout
 from speedpay.units import Amount
-from tests.unit.ledger.desk import Desk, Person, fresh
+from tests.unit.ledger.desk import Desk, Person, fresh, new_key
 
 LIMIT = Amount(1_000)
 
 
 def payee(desk: Desk, tokens: int = 10_000) -> Person:
     """Somebody with tokens and a payout address."""
-    made = desk.person(tokens)
-    with desk.service.database.write() as connection:
-        connection.execute(
-            schema.payouts.insert().values(
-                account=made.account, payout=b"\x22" * 20, salt_key=b"\x33" * 32,
-                public_key=b"\x02" * 33, signature=b"\x44" * 64, named_at=0,
-            )
-        )  # fmt: skip
+    made, key = desk.person(tokens), new_key()
+    order = NamePayout.sign(
+        key, of_public_key(key.public), b"\x33" * 32, desk.service.domain, made.account
+    )
+    desk.ask(name_payout(made.key, made.account, order, fresh()))
     return made
 
 
