@@ -112,7 +112,14 @@ class ChainWorker:
         anchored = self._vault.state().last_epoch
         with database.read() as connection:
             last = epochs.latest(connection)
-        if anchored > (last.number if last else 0):
+        known = last.number if last else 0
+        if anchored > known:
+            # One node's word about a block that may vanish stops nothing.
+            final = self._vault.last_anchor()
+            if final is None or final.epoch <= known:
+                raise ChainUnreachable(
+                    f"a node tells of epoch {anchored}, which no final block holds", field="epochs"
+                )
             raise BooksBroken(
                 f"the chain holds epoch {anchored}, which this database does not know",
                 field="epochs", hint="is it an old backup?",

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from speedpay.chain import scan
+from speedpay.chain.vault import Vault
 from speedpay.errors import LedgerFailed
 from speedpay.ledger import epochs
 from speedpay.ledger.schema import epochs as epoch_table
@@ -125,3 +126,17 @@ def test_a_clock_that_is_a_year_ahead_closes_nothing_and_puts_nothing_off(
     one.round()
     assert one.state(2) == State.SOLID
     assert one.settle_epoch() == 3
+
+
+def test_one_node_that_tells_of_an_epoch_too_many_does_not_stop_the_ledger(
+    one: Vaulted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a start an epoch on chain that the books lack is an old backup: if it is final, by two nodes."""
+    one.worker = one.another_worker()
+    honest = Vault.state
+    with monkeypatch.context() as patch:
+        patch.setattr(Vault, "state", lambda vault: replace(honest(vault), last_epoch=9))
+        assert not one.worker.round()
+        assert "which no final block holds" in one.health().alarms[0]
+    one.round()
+    assert one.desk.service.database.stopped is None
