@@ -21,7 +21,7 @@ from speedpay.errors import BooksBroken, NotFound, SpeedpayError
 from speedpay.ledger import epochs, invariants, journal_tree, keys, owed, tree
 from speedpay.ledger.database import Database
 from speedpay.ledger.epochs import Epoch
-from speedpay.ledger.schema import chain_watch, deposits, leaves, ledger, withdrawals
+from speedpay.ledger.schema import chain_watch, claims, deposits, leaves, ledger, withdrawals
 from speedpay.ledger.schema import epochs as epoch_table
 from speedpay.proof.balance import Anchored, check_head
 from speedpay.proof.head import EpochHead
@@ -115,6 +115,7 @@ class _Auditor:
         row = connection.execute(sa.select(ledger)).one()
         self._domain = Domain(row.network, row.ledger_id)
         self._audit = Audit(vault.tron.network.name)
+        self._final = 0
 
     def run(self) -> Audit:
         self._vault.tron.check_network()
@@ -250,6 +251,7 @@ class _Auditor:
     def _deposits(self, state: VaultState) -> None:
         """Each row against its own transaction; each token that was issued against a row."""
         rows = self._books.execute(sa.select(deposits).order_by(deposits.c.seq)).all()
+        self._final = self._vault.tron.solid().number
         for expected, row in enumerate(rows, start=1):
             if row.seq != expected:
                 self._say(f"deposit {expected} is missing in the books")
@@ -269,12 +271,16 @@ class _Auditor:
             self._uncredited(len(rows) + 1)
 
     def _is_on_chain(self, row: sa.Row[tuple[object, ...]]) -> bool:
-        receipt = self._vault.tron.receipt(row.txid, solid=True)
-        return receipt is not None and any(
-            (one.seq, one.log_index, one.account, one.sender, one.amount.utok, one.total.utok)
-            == (row.seq, row.log_index, row.account, row.sender, row.amount, row.total)
-            for one in self._vault.deposits_in(receipt)
-        )
+        """By the block, where others' logs are passed over: one who deposits can make his transaction's
+        own receipt longer than anybody reads."""
+        if not 0 <= row.block <= self._final:
+            return False
+        return any(
+            (one.seq, one.txid, one.log_index, one.account, one.sender, one.amount.utok,
+             one.total.utok)
+            == (row.seq, row.txid, row.log_index, row.account, row.sender, row.amount, row.total)
+            for one in self._vault.deposits(row.block, row.block)
+        )  # fmt: skip
 
     def _uncredited(self, seq: int) -> None:
         """Normal for a minute or two. The ledger has passed it over when it has read on since."""
@@ -293,12 +299,22 @@ class _Auditor:
         for account, most in owners:
             paid = self._vault.paid_to(account).utok
             total += paid
+            if self._told(account) > paid:
+                self._say(
+                    f"account {account.hex()} was told of payments that the chain has not made"
+                )
             if paid > most and self._audit.frozen_epoch is None:
                 self._say(f"{paid} µtok paid to account {account.hex()}, only {most} were released")
         if total < self._audit.paid.utok and self._audit.frozen_epoch is None:
             self._say(
                 f"{self._audit.paid.utok - total} µtok paid to accounts that withdrew nothing"
             )
+
+    def _told(self, account: bytes) -> int:
+        """µtok that the books say the vault has paid, the larger of both ways to count them."""
+        amounts = sa.select(sa.func.sum(claims.c.amount), sa.func.max(claims.c.paid))
+        row = self._books.execute(amounts.where(claims.c.account == account)).one()
+        return max(row[0] or 0, row[1] or 0)
 
     def _reserves(self) -> None:
         """The token's own word. After a freeze later deposits may have been given back."""
