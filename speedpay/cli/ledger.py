@@ -18,6 +18,7 @@ from speedpay.cli.ledger_chain import (
 from speedpay.cli.output import Output, examples, pass_output
 from speedpay.config import load
 from speedpay.errors import BooksBroken, InvalidSetting, NotFound, ProofBroken
+from speedpay.units import Amount
 
 _DATA = click.option(
     "--data",
@@ -57,6 +58,7 @@ def serve(
     anchor_key: Path | None,
     from_block: int | None,
     epoch_interval: int,
+    withdraw_limit: str,
     publish: str | None,
 ) -> None:
     """Serve the ledger until Ctrl-C or SIGTERM. Says where it listens when it does.
@@ -72,7 +74,10 @@ def serve(
     directory = _directory(data)
     options = ChainOptions(vault, chain_nodes, anchor_key, from_block, publish)
     settings = Settings(
-        network=network, unlimited_loopback=unlimited_loopback, epoch_interval_s=epoch_interval
+        network=network,
+        unlimited_loopback=unlimited_loopback,
+        epoch_interval_s=epoch_interval,
+        withdrawals_per_epoch=_limit(withdraw_limit),
     )
     service = Service(directory, settings)
     try:
@@ -157,3 +162,10 @@ def _address(listen: str) -> tuple[str, int]:
     if not host or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65_535:
         raise InvalidSetting("must look like 127.0.0.1:7461", field="--listen")
     return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _limit(tokens: str) -> Amount:
+    limit = Amount.from_tokens(tokens, "--withdraw-limit")
+    if not limit:
+        raise InvalidSetting("must be above 0", field="--withdraw-limit")
+    return limit

@@ -49,6 +49,10 @@ _SERVE_OPTIONS = (
         metavar="SECONDS", help="Between two epochs.",
     ),
     click.option(
+        "--withdraw-limit", default="1000", show_default=True, metavar="TOKENS",
+        help="Released at each close for all accounts together; the rest waits in its order.",
+    ),
+    click.option(
         "--publish", metavar="HOST:PORT", help="Seed the epochs' files of leaves from there."
     ),
 )  # fmt: skip

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 
 from speedpay.errors import BalanceTooSmall, Malformed, NotFound
-from speedpay.ledger import chart
+from speedpay.ledger import chart, freeze
 from speedpay.ledger.chart import BookAccount, Kind
 from speedpay.ledger.schema import balances, dirty, transfers
 from speedpay.ledger_api.answers import JournalHead
@@ -91,12 +91,13 @@ def post(
     """Move ``amount`` from ``debit`` to ``credit``.
 
     ``escrow_of``: the payer (16 bytes) whose escrow moves, whenever escrow is a side: it is counted
-    in the payer's leaf. Raises NotAllowed (the chart does not know such a transfer), Malformed
-    (nothing to move, or a balance beyond 2^63−1), NotFound or BalanceTooSmall.
+    in the payer's leaf. Raises NotAllowed (the chart does not know such a transfer, or the vault is
+    frozen), Malformed (nothing to move, or a balance beyond 2^63−1), NotFound or BalanceTooSmall.
     """
     if not amount:
         raise Malformed("must be above 0", field="amount")
     chart.check(kind, debit, credit, money_class)
+    freeze.check(connection, kind, money_class)
     if (chart.ESCROW in (debit, credit)) != (escrow_of is not None):
         raise ValueError("escrow_of names the payer when escrow is a side, and only then")
     _change(connection, debit, money_class, amount, grows=debit.role in chart.DEBIT_NORMAL)

@@ -35,12 +35,6 @@ def ask(
     Raises BalanceTooSmall; NotAllowed without a payout address, when the vault is frozen, or when
     ``MAX_QUEUED`` of the account wait.
     """
-    frozen = connection.execute(sa.select(chain_watch.c.frozen_epoch)).scalar()
-    if frozen is not None:
-        raise NotAllowed(
-            f"the vault is frozen: it pays whole balances by the proof of epoch {frozen}",
-            field="withdrawals",
-        )
     named = sa.select(payouts.c.account).where(payouts.c.account == account)
     if not connection.execute(named).first():
         raise NotAllowed("the account has named no payout address yet", field="payout")

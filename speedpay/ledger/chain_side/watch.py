@@ -98,11 +98,6 @@ def _record(
     return [f"deposit {one.seq}, {one.amount} tok" for one in credited]
 
 
-def frozen_epoch(connection: sa.Connection) -> int | None:
-    """The last epoch that counts, once the vault is frozen; None while it lives."""
-    return connection.execute(sa.select(chain_watch.c.frozen_epoch)).scalar()
-
-
 def keep_low_trx(connection: sa.Connection, low: bool) -> None:
     connection.execute(chain_watch.update().values(low_trx=low))
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from speedpay.chain.keys import ChainKey
 from speedpay.chain.vault import Vault
 from speedpay.errors import BooksBroken, ChainUnreachable, LedgerFailed, SpeedpayError
-from speedpay.ledger import deposits, epochs
+from speedpay.ledger import deposits, epochs, freeze
 from speedpay.ledger.anchoring import Anchoring
 from speedpay.ledger.chain_side import again, health, watch
 from speedpay.ledger.keeper import Keeper
@@ -137,7 +137,7 @@ class ChainWorker:
     def _close(self) -> None:
         keeper, now = self._keeper, self._service.now()
         with self._service.database.read() as connection:
-            last, frozen = epochs.latest(connection), watch.frozen_epoch(connection)
+            last, frozen = epochs.latest(connection), freeze.epoch(connection)
         for epoch in keeper.resume():
             self._published(epoch.number)
         if frozen is not None or not self._due(last, now):
@@ -202,7 +202,7 @@ class ChainWorker:
         """What is wrong although nothing has failed just now; asks no node."""
         interval_s, now = self._service.settings.epoch_interval_s, self._service.now()
         with self._service.database.read() as connection:
-            frozen = watch.frozen_epoch(connection)
+            frozen = freeze.epoch(connection)
             late = health.late(connection, interval_s, now)
         if self._trx_alarm:
             found["trx"] = self._trx_alarm

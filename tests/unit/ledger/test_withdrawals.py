@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 import sqlalchemy as sa
 
 from speedpay.chain.address import of_public_key
 from speedpay.errors import BalanceTooSmall, KeyReused, NotAllowed
 from speedpay.ledger import schema, withdrawals
-from speedpay.ledger_api import chain
+from speedpay.ledger_api import calls, chain
 from speedpay.ledger_api.chain import Withdraw, Withdrawal, WithdrawalState
 from speedpay.ledger_api.epochs import NamePayout, name_payout
+from speedpay.ledger_api.shapes import Send, TopUp
 from speedpay.units import Amount
-from tests.unit.ledger.desk import Desk, Person, fresh, new_key
+from tests.unit.ledger.desk import CREDIT, HOUR_S, TOKEN, Desk, Person, fresh, new_key
 
 LIMIT = Amount(1_000)
 
@@ -70,8 +72,10 @@ def test_without_a_payout_address_nothing_can_be_withdrawn(desk: Desk) -> None:
         ask(desk, ann, 1)
 
 
-def test_after_a_freeze_nothing_more_can_be_withdrawn(desk: Desk) -> None:
-    ann = payee(desk)
+def test_after_a_freeze_tokens_move_nowhere_but_credit_does(desk: Desk) -> None:
+    """On chain an old epoch counts now: whoever took tokens for an upload would get nothing."""
+    ann, ben = payee(desk), desk.person()
+    line = desk.line(escrow=1_000, money_class=TOKEN, payer=ann)
     with desk.service.database.write() as connection:
         connection.execute(
             schema.chain_watch.insert().values(
@@ -79,8 +83,18 @@ def test_after_a_freeze_nothing_more_can_be_withdrawn(desk: Desk) -> None:
                 alarms="", seen_at=0,
             )
         )  # fmt: skip
-    with desk.refused(NotAllowed, "withdrawals"):
+    with desk.refused(NotAllowed, "amount"):
         ask(desk, ann, 1)
+    with desk.refused(NotAllowed, "class"):
+        order = Send(ben.account, TOKEN, Amount(1))
+        desk.ask(calls.send(ann.key, ann.account, order, fresh()))
+    with desk.refused(NotAllowed, "class"):
+        top_up = TopUp(Amount(1), HOUR_S)
+        desk.ask(calls.top_up(ann.key, ann.account, line.id, top_up, fresh()))
+    with pytest.raises(NotAllowed):
+        desk.line(escrow=1, money_class=TOKEN, payer=ann)
+    desk.ask(calls.send(ann.key, ann.account, Send(ben.account, CREDIT, Amount(1)), fresh()))
+    assert line.redeem(400).amount == Amount(400)  # signed for before
 
 
 def test_the_same_order_twice_is_one_withdrawal(desk: Desk) -> None:
