@@ -77,6 +77,7 @@ class ChainWorker:
         self._gap = again.Gap()
         self._alarms = health.Alarms()
         self._bound = False
+        self._rare_alarm = ""
         self._trx_alarm = ""
         self._trx_counted_at = 0
         self._stop = threading.Event()
@@ -124,6 +125,7 @@ class ChainWorker:
                 f"the chain holds epoch {anchored}, which this database does not know",
                 field="epochs", hint="is it an old backup?",
             )  # fmt: skip
+        self._rare_alarm = _too_rare(self._service.settings.epoch_interval_s, terms.silence)
         self._bound = True
 
     def _watch(self) -> None:
@@ -206,6 +208,8 @@ class ChainWorker:
             late = health.late(connection, interval_s, now)
         if self._trx_alarm:
             found["trx"] = self._trx_alarm
+        if self._rare_alarm:
+            found["silence"] = self._rare_alarm
         if frozen is not None:
             found["frozen"] = f"the vault is frozen for good, at epoch {frozen}"
         elif late:
@@ -254,3 +258,13 @@ class ChainWorker:
         finally:
             self.stop()
             thread.join(10)
+
+
+def _too_rare(interval_s: int, silence_s: int) -> str:
+    """One anchor may fail and the next must still come in time; else anybody ends the vault."""
+    if 2 * interval_s < silence_s:
+        return ""
+    return (
+        f"an epoch every {interval_s} s is too rare: the vault lets anybody freeze it for good after "
+        f"{silence_s} s without an anchor"
+    )

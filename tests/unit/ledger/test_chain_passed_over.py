@@ -17,7 +17,7 @@ from speedpay.ledger import epochs
 from speedpay.ledger.schema import epochs as epoch_table
 from speedpay.ledger_api.epochs import EpochState as State
 from tests.unit.ledger.desk import Desk, Person
-from tests.unit.ledger.vaulted import INTERVAL, Vaulted, vaulted
+from tests.unit.ledger.vaulted import INTERVAL, SILENCE, Vaulted, vaulted
 
 YEAR_S = 365 * 86_400
 
@@ -140,3 +140,9 @@ def test_one_node_that_tells_of_an_epoch_too_many_does_not_stop_the_ledger(
         assert "which no final block holds" in one.health().alarms[0]
     one.round()
     assert one.desk.service.database.stopped is None
+
+
+def test_epochs_so_rare_that_anybody_may_freeze_the_vault_are_an_alarm(tmp_path: Path) -> None:
+    with vaulted(tmp_path / "ledger", epoch_interval_s=SILENCE // 2) as rare:
+        assert not rare.worker.round()
+        assert any("freeze it for good" in alarm for alarm in rare.health().alarms)
