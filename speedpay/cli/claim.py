@@ -10,17 +10,22 @@ from speedpay.cli.chain_wallet import OnChain, on_chain, outbox_of, proofs_of
 from speedpay.cli.output import Output, age_text, clean, time_text, tokens_text
 from speedpay.cli.unlock import ledger_of
 from speedpay.config import Settings
-from speedpay.errors import AlreadyExists, NotFound, ProofBroken, Unfinished
+from speedpay.errors import AlreadyExists, Malformed, NotFound, ProofBroken, Unfinished
 from speedpay.ledger_api.client import LedgerClient
 from speedpay.proof.evidence import Evidence
+from speedpay.proof.sum_tree import NODE_BYTES, Node
 from speedpay.units import Amount
 from speedpay.wallet import files
 from speedpay.wallet.claiming import Claiming, Due, GivenBack, proofs_for
 from speedpay.wallet.keystore import Unlocked
 from speedpay.wallet.proofs import read_evidence
 
+MAX_LEAVES_BYTES = NODE_BYTES * 2**22  # four million accounts; they are held in memory
 
-def claim(out: Output, settings: Settings, opened: Unlocked, file: Path | None) -> None:
+
+def claim(
+    out: Output, settings: Settings, opened: Unlocked, file: Path | None, leaves: Path | None
+) -> None:
     owner = opened.keys.chain.address
     with (
         ledger_of(opened.place) as ledger,
@@ -31,6 +36,8 @@ def claim(out: Output, settings: Settings, opened: Unlocked, file: Path | None) 
         try:
             if file is not None:
                 due = _due_by_file(claiming, file)
+            elif leaves is not None:
+                due = _due_by_leaves(settings, opened, claiming, leaves)
             else:
                 due = _own_due(settings, opened, ledger, claiming)
         except NotFound:
@@ -70,6 +77,19 @@ def _own_due(settings: Settings, opened: Unlocked, ledger: LedgerClient, claimin
 def _due_by_file(claiming: Claiming, file: Path) -> Due:
     proof = claiming.check(read_evidence(file.absolute()))
     return claiming.due(proof.account, lambda epoch: proof if epoch == proof.epoch else None)
+
+
+def _due_by_leaves(settings: Settings, opened: Unlocked, claiming: Claiming, file: Path) -> Due:
+    account = opened.place.account
+    assert account is not None
+    content, _ = files.read(file.absolute(), MAX_LEAVES_BYTES)
+    if len(content) > MAX_LEAVES_BYTES or len(content) % NODE_BYTES:
+        raise Malformed("is no epoch's file of leaves", field="leaves")
+    nodes = [
+        Node.from_bytes(content[at : at + NODE_BYTES]) for at in range(0, len(content), NODE_BYTES)
+    ]
+    proof = claiming.proof_from_leaves(nodes, account, proofs_of(settings, opened))
+    return claiming.due(account, lambda epoch: proof if epoch == proof.epoch else None)
 
 
 def _give_back(out: Output, claiming: Claiming, chain: OnChain) -> list[GivenBack]:

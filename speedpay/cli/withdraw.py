@@ -46,6 +46,10 @@ from speedpay.wallet.withdrawing import Withdrawing
     help="With --claim: anybody's proof; this wallet pays the fee, the owner is paid.",
 )  # fmt: skip
 @click.option(
+    "--leaves", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
+    help="With --claim, when no proof was kept: the epoch's published file of leaves.",
+)  # fmt: skip
+@click.option(
     "--save-proof", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
     help="Write the proof to claim with, for somebody else to send.",
 )  # fmt: skip
@@ -57,6 +61,7 @@ def withdraw(
     status: bool,
     claim: bool,
     proof: Path | None,
+    leaves: Path | None,
     save_proof: Path | None,
     ledger_url: str | None,
     passphrase_file: str | None,
@@ -70,8 +75,8 @@ def withdraw(
     chosen = [amount is not None, status, claim, save_proof is not None]
     if sum(chosen) != 1:
         raise click.UsageError("give AMOUNT, or one of --status, --claim, --save-proof")
-    if proof is not None and not claim:
-        raise click.UsageError("--proof goes with --claim")
+    if (proof is not None or leaves is not None) and (not claim or (proof and leaves)):
+        raise click.UsageError("--claim takes --proof or --leaves, one of them")
     if amount == ZERO:
         raise click.BadParameter("must be above 0", param_hint="AMOUNT")
     settings = load({"ledger_url": ledger_url, "passphrase_file": passphrase_file})
@@ -83,7 +88,7 @@ def withdraw(
     elif status:
         _status(out, settings, opened)
     elif claim:
-        claims.claim(out, settings, opened, proof)
+        claims.claim(out, settings, opened, proof, leaves)
     else:
         assert save_proof is not None
         claims.save_proof(out, settings, opened, save_proof)

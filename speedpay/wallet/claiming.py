@@ -1,14 +1,15 @@
 """The vault pays against a proof: with the ledger or without it, whoever sends the claim.
 
-It takes the newest epoch on which the vault pays and a proof of it: the wallet's own, the ledger's, or
-one that somebody handed over. The tokens go to the payout address in the leaf. After a freeze a claim
-pays the balance as well, and deposits that no epoch covers are given back to their makers.
+It takes the newest epoch on which the vault pays and a proof of it: the wallet's own, the ledger's,
+one that somebody handed over, or one made of the leaves that were published for everybody. The tokens
+go to the payout address in the leaf. After a freeze a claim pays the balance as well, and deposits
+that no epoch covers are given back to their makers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from speedpay.chain import vault_events
 from speedpay.chain.vault import Vault
@@ -16,7 +17,8 @@ from speedpay.errors import ChainRefused, Malformed, NotFound, ProofBroken, Spee
 from speedpay.ledger_api.client import LedgerClient
 from speedpay.proof.balance import Anchored, BalanceProof
 from speedpay.proof.evidence import Evidence
-from speedpay.proof.leaf import NO_PAYOUT
+from speedpay.proof.leaf import NO_PAYOUT, Leaf
+from speedpay.proof.sum_tree import Node, path_of, root_of
 from speedpay.signing import SigningKey
 from speedpay.units import ZERO, Amount
 from speedpay.wallet import files
@@ -80,7 +82,7 @@ class Claiming:
         soonest: Due | None = None
         for epoch in range(last, lowest - 1, -1):
             proof = proof_of(epoch)
-            if proof is None or proof.payout == NO_PAYOUT:
+            if proof is None or proof.account != account or proof.payout == NO_PAYOUT:
                 continue
             frozen = state.frozen and epoch == state.frozen_epoch
             entitled = proof.total if frozen else proof.withdrawable
@@ -115,6 +117,56 @@ class Claiming:
                 "this leaf is not in the tree whose root is on chain", field="proof.root"
             )
         return proof
+
+    def proof_from_leaves(
+        self, leaves: Sequence[Node], account: bytes, kept: Proofs
+    ) -> BalanceProof:
+        """The account's proof in the anchored epoch whose leaves these are, whoever published them.
+
+        For whoever kept no proof of that epoch, with the ledger gone: the path needs the others' leaves
+        only, and the own one is known from an older proof, if it has not changed since. Raises
+        ProofBroken when they are no anchored epoch's, NotFound when the own leaf is not among them.
+        """
+        try:
+            root = root_of(leaves)
+        except Malformed as error:
+            raise ProofBroken(
+                f"these leaves add up to the impossible: {error}", field="leaves"
+            ) from error
+        last = self._vault.state().last_epoch
+        for epoch in range(last, max(0, last - RING), -1):
+            anchor = self._vault.anchor_of(epoch)
+            if (root.hash, root.sum) == (anchor.root, anchor.liabilities.utok):
+                return self._own_leaf_in(leaves, epoch, account, kept)
+        raise ProofBroken(
+            "these are not the leaves of an epoch that the vault holds", field="leaves"
+        )
+
+    def _own_leaf_in(
+        self, leaves: Sequence[Node], epoch: int, account: bytes, kept: Proofs
+    ) -> BalanceProof:
+        chain_id, vault = self._vault.tron.chain_id, self._vault.address
+        for older in kept.epochs():
+            evidence = kept.of(older)
+            if evidence is None or evidence.proof is None or evidence.account != account:
+                continue
+            known = evidence.proof
+            own = Leaf(
+                chain_id,
+                vault,
+                account,
+                known.payout,
+                known.withdrawable,
+                known.balance,
+                known.salt,
+            )
+            if known.position < len(leaves) and leaves[known.position] == own.node():
+                path = path_of(leaves, known.position)
+                return replace(known, epoch=epoch, path=path)
+        raise NotFound(
+            f"your leaf of epoch {epoch} is none that this wallet has kept: it changed since",
+            hint="another copy of this wallet may have kept a proof: speedpay withdraw --claim --proof",
+        )
 
     def _leads_to(self, proof: BalanceProof, anchor: Anchored) -> bool:
         try:

@@ -307,7 +307,7 @@ class Town:
 @contextlib.contextmanager
 def town(folder: Path, patch: pytest.MonkeyPatch, **operator: Any) -> Iterator[Town]:
     with contextlib.ExitStack() as stack:
-        node = stack.enter_context(devnet(block_time=None))
+        node = stack.enter_context(devnet(block_time=None, nodes=2))
         for who in (OPERATOR, GUARDIAN, MINTER):
             node.faucet(who.address, 100_000 * SUN)
         node.mine()

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from speedpay.chain.address import to_base58
 from speedpay.units import Amount
 from tests.scenarios.anchored import DELAY, Person, Town, town
 from tests.unit.wallet.onchain import GUARDIAN, SUN, key
@@ -223,7 +224,8 @@ def test_anybody_can_send_a_claim_and_only_the_owner_is_paid(place: Town, tmp_pa
     "arguments",
     [
         (), ("5", "--status"), ("--claim", "--status"), ("0",), ("5", "--proof", "x"), ("-1",),
-        ("--save-proof", "x", "--claim"), ("1e3",),
+        ("--save-proof", "x", "--claim"), ("1e3",), ("--claim", "--proof", "x", "--leaves", "y"),
+        ("--status", "--leaves", "y"),
     ],
 )  # fmt: skip
 def test_a_withdrawal_that_makes_no_sense_is_a_usage_error(
@@ -264,27 +266,33 @@ def test_a_lost_answer_orders_one_withdrawal(place: Town) -> None:
 def test_after_a_freeze_the_owner_leaves_without_the_operator(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """With the kept proof, or by the published leaves; a deposit that no epoch covers comes back."""
     with town(tmp_path, monkeypatch) as place:
-        person = place.person()
-        place.deposit(20, person)
-        person.ok("balance")
+        person, other = place.person(), place.person()
+        place.deposit(20, person, other)
         place.operator.settle()
-        person.ok("verify")
+        for one in (person, other):
+            one.ok("balance")
         _old_enough(place)
         late = place.person(tok=7)
         late.ok("fund")
         gone = replace(late, url=NOWHERE)
-        # The deposit reaches the vault, and no epoch will ever cover it.
-        with place.busy_chain():
+        with place.busy_chain():  # the deposit reaches the vault, and no epoch will ever cover it
             assert gone.run("fund", "7", "--yes").exit_code == 4
         place.do(GUARDIAN, place.vault.prepare_freeze(GUARDIAN.address))
         place.node.mine(20)
 
-        alone = replace(person, url=NOWHERE)
+        # The wallets know no vault yet, and nobody tells them: the settings name it.
+        monkeypatch.setenv("SPEEDPAY_VAULT", to_base58(place.vault.address))
+        alone, second = replace(person, url=NOWHERE), replace(other, url=NOWHERE)
+        frozen = place.vault.state().frozen_epoch
+        published = next((tmp_path / "ledger" / "epochs").glob(f"*-epoch-{frozen}.leaves"))
         with place.busy_chain():
             done = alone.ok("withdraw", "--claim", "--yes", "--json").json
+            again = alone.run("withdraw", "--claim", "--yes")
+            by_leaves = second.ok("withdraw", "--claim", "--leaves", str(published), "-y", "--json")
             back = gone.ok("withdraw", "--claim", "--yes", "--json").json
-        assert (done["amount"], done["after_freeze"]) == ("20000000", True)
-        assert _on_chain(place, person) == 20
+        assert (done["amount"], done["after_freeze"], again.exit_code) == ("20000000", True, 3)
+        assert (by_leaves.json["amount"], by_leaves.json["after_freeze"]) == ("20000000", True)
         assert [one["amount"] for one in back["given_back"]] == ["7000000"]
-        assert _on_chain(place, late) == 7
+        assert [_on_chain(place, one) for one in (person, other, late)] == [20, 20, 7]

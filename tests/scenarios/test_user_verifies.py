@@ -164,6 +164,18 @@ def test_a_ledger_that_names_another_token_than_the_vault_is_not_believed(place:
     assert person.wallet.place.chain is None
 
 
+def test_two_nodes_must_agree_or_nothing_is_verified(place: Town, people: list[Person]) -> None:
+    first, second = place.node.nodes
+    person = replace(people[0], node_url=f"{first.url},{second.url}")
+    assert person.ok("verify", "--json").json["verified"] is True
+    for fault, code in (("http500", "chain_unreachable"), ("wrong_genesis", "wrong_network")):
+        second.fault(fault, count=10_000)
+        done = person.run("verify", "--json")
+        assert (done.error["code"], done.out) == (code, "")
+        assert done.exit_code == (6 if code == "chain_unreachable" else 1)
+        second.heal()
+
+
 def test_a_node_of_another_development_chain_is_not_the_wallets(
     place: Town, people: list[Person]
 ) -> None:

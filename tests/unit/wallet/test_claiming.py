@@ -113,6 +113,30 @@ def test_after_a_freeze_the_owner_leaves_with_the_whole_balance_and_no_operator(
     assert own.to_give_back() == []
 
 
+def test_the_published_leaves_are_enough_for_whoever_was_away(
+    chain: World, kept: Proofs, tmp_path: Path
+) -> None:
+    """Alice kept epoch 1's proof; the vault is frozen at epoch 2, and nobody shows her a path there."""
+    mine = chain.trees[1][0]
+    chain.anchor([mine, chain.leaf(BOB, NO_PAYOUT, 0, 9 * SUN)], 1)
+    chain.devnet.advance(DELAY)
+    chain.devnet.mine()
+    chain.freeze()
+    claiming = _claiming(chain, tmp_path)
+    with pytest.raises(NotFound):
+        claiming.due(BOB, proofs_for(BOB, RESPONSE, None, kept))
+    published = [one.node() for one in chain.trees[2]]
+    proof = claiming.proof_from_leaves(published, ALICE, kept)
+    due = claiming.due(ALICE, lambda epoch: proof if epoch == 2 else None)
+    assert (due.amount, due.frozen) == (Amount(20 * SUN), True)
+    assert claiming.claim(due).amount == Amount(20 * SUN)
+
+    with pytest.raises(ProofBroken, match="not the leaves of an epoch"):
+        claiming.proof_from_leaves(published[::-1], ALICE, kept)
+    with pytest.raises(NotFound, match="it changed since"):
+        claiming.proof_from_leaves(published, BOB, kept)
+
+
 def test_a_claim_killed_after_it_was_sent_is_paid_once(
     chain: World, kept: Proofs, tmp_path: Path
 ) -> None:
