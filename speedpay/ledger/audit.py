@@ -129,6 +129,9 @@ class _Auditor:
         audit.frozen_epoch = state.frozen_epoch if state.frozen else None
         for broken in invariants.every(self._books, self._journal_key):
             self._say(f"the books themselves: {broken}")
+        told = self._books.execute(sa.select(chain_watch.c.frozen_epoch)).scalar()
+        if told is not None and told != audit.frozen_epoch:
+            self._say(f"the books say that the vault is frozen at epoch {told}, and it is not")
         self._history(state)
         self._deposits(state)
         self._payments()

@@ -14,14 +14,16 @@ from collections.abc import Iterator
 
 import sqlalchemy as sa
 
+from speedpay.channel.voucher import Voucher, channel_id
 from speedpay.errors import SpeedpayError
 from speedpay.ledger import anchor_invariants, chain_invariants, chart, epoch_invariants
 from speedpay.ledger.book import GENESIS, Transfer
 from speedpay.ledger.broken import Broken
 from speedpay.ledger.chart import DEBIT_NORMAL, BookAccount, Kind, Role
-from speedpay.ledger.schema import balances, channels, idempotency, transfers
+from speedpay.ledger.schema import balances, channels, idempotency, ledger, transfers
 from speedpay.ledger_api.answers import JournalHead
 from speedpay.ledger_api.shapes import ChannelState
+from speedpay.signing import Domain, verify
 from speedpay.units import MAX_UTOK, Amount, MoneyClass
 
 #: Whom a transfer about a channel shows: a column of its row.
@@ -42,6 +44,7 @@ def every(connection: sa.Connection, journal_key: bytes | None = None) -> list[B
         *quick(connection),
         *_replayed(connection),
         *_keys_used_once(connection),
+        *_signed_by_payers(connection),
         *chain_invariants.every(connection),
         *anchor_invariants.every(connection),
         *epoch_invariants.every(connection, journal_key),
@@ -216,6 +219,24 @@ def _keys_used_once(connection: sa.Connection) -> Iterator[Broken]:
         if times != 1 or (name, key) not in known:
             why = f"moved money {times} times and is kept {int((name, key) in known)} times"
             yield Broken("I4", f"idempotency {name} {_shown(key)}", why)
+
+
+def _signed_by_payers(connection: sa.Connection) -> Iterator[Broken]:
+    """I3: a channel's id names its keys, so neither can be exchanged; what may still be paid of it was
+    signed by the payer's."""
+    own = connection.execute(sa.select(ledger.c.network, ledger.c.ledger_id)).one()
+    domain = Domain(own.network, own.ledger_id)
+    columns = ("id", "payer_key", "payee_key", "nonce", "signed", "voucher")
+    for row in connection.execute(sa.select(*(channels.c[name] for name in columns))).mappings():
+        where = f"channel {_shown(row['id'])}"
+        try:
+            if channel_id(domain, row["payer_key"], row["payee_key"], row["nonce"]) != row["id"]:
+                yield Broken("I3", where, "is of other keys than its id names")
+            if row["signed"] or row["voucher"]:
+                body = Voucher.body(row["id"], Amount(row["signed"]))
+                verify(row["payer_key"], "voucher", domain, body, row["voucher"])
+        except (SpeedpayError, ValueError, TypeError, AttributeError) as error:
+            yield Broken("I3", where, f"its voucher is not the payer's: {error}")
 
 
 def _shown(value: object) -> str:

@@ -40,6 +40,7 @@ def paid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vaulted]:
         ("UPDATE claims SET paid = paid + 1", "payments that the chain has not made"),
         ("UPDATE claims SET amount = amount + 1, paid = paid + 1", "has not made"),
         ("UPDATE deposits SET block = block + 1", "deposit 1 of the books is not on chain"),
+        ("UPDATE chain_watch SET frozen_epoch = 2", "frozen at epoch 2, and it is not"),
         ("UPDATE deposits SET block = 1000000", "deposit 1 of the books is not on chain"),
     ],
 )
