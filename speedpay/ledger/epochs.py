@@ -145,8 +145,9 @@ def close(
     if number != (last.number if last else 0) + 1:
         raise OutOfOrder(f"epoch {number} cannot be next", field="epoch")
     withdrawals.release(connection, number, limit)
-    changes, leaf_count = leaves.settle(connection, keys, vault, number)
-    updated = tree.update(connection, last.tree if last else NO_TREE, changes, leaf_count)
+    before = last.tree if last else NO_TREE
+    changes, leaf_count = leaves.settle(connection, keys, vault, number, before.leaf_count)
+    updated = tree.update(connection, before, changes, leaf_count)
     if updated.replaced:
         connection.exec_driver_sql(
             "INSERT INTO former_nodes (epoch, node) VALUES (?, ?)",
@@ -157,8 +158,8 @@ def close(
         raise BooksBroken(
             f"the leaves add up to {updated.root.sum} µtok, {owed.utok} are owed", field="leaves"
         )
-    before = last.head.journal_size if last else 0
-    journal_size, journal_root = journal_tree.extend(connection, before, keys.journal)
+    known = last.head.journal_size if last else 0
+    journal_size, journal_root = journal_tree.extend(connection, known, keys.journal)
     if content is None:
         content = bytearray(b"".join(tree.leaf_nodes(connection, updated.tree)))
     else:

@@ -80,14 +80,14 @@ class Kept:
 
 
 def settle(
-    connection: sa.Connection, keys: LedgerKeys, vault: Vault, epoch: int
+    connection: sa.Connection, keys: LedgerKeys, vault: Vault, epoch: int, count: int
 ) -> tuple[dict[int, bytes], int]:
     """Bring the leaves of all marked accounts up to date and take the marks away.
 
-    Returns position → (leaf hash ‖ sum) of those that changed, and how many leaves there are. The
-    treasury always has one. Raises BooksBroken when an account cannot have such a leaf.
+    ``count``: leaves of the epoch before. Returns position → (leaf hash ‖ sum) of those that changed,
+    and how many leaves there are. The treasury always has one. Raises BooksBroken when an account
+    cannot have such a leaf.
     """
-    count = connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
     if not count:
         connection.exec_driver_sql("INSERT OR IGNORE INTO dirty (account) VALUES (?)", (TREASURY,))
     withdrawals = _withdrawals(connection, "IN")
