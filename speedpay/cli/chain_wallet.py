@@ -89,7 +89,7 @@ def _bound(
                 field="chain_nodes", hint="speedpay config show --origin",
             )  # fmt: skip
         return known
-    named = _named_by_ledger(ledger, needed=chosen is None)
+    named = _named_by_ledger(ledger) if chosen is None else None  # the user's word needs no other
     vault = chosen or (named.vault if named else None)
     if vault is None:
         raise NotFound(
@@ -111,18 +111,14 @@ def _bound(
     return found
 
 
-def _named_by_ledger(ledger: LedgerClient | None, *, needed: bool) -> BoundVault | None:
+def _named_by_ledger(ledger: LedgerClient | None) -> BoundVault | None:
     if ledger is None:
         return None
     try:
         return ledger.identify().chain
     except (LedgerUnreachable, LedgerFailed) as error:
-        if needed:
-            error.hint = (
-                "this wallet knows no vault yet; the ledger must name it once, or the settings"
-            )
-            raise
-        return None
+        error.hint = "this wallet knows no vault yet; the ledger must name it once, or the settings"
+        raise
 
 
 def proofs_of(settings: Settings, opened: Unlocked) -> Proofs:

@@ -32,7 +32,7 @@ from speedpay.wallet.outbox import Job, Outbox
 #: bandwidth: what must be there before anything is signed, or the deposit would stay undone.
 _ENERGY = {"approve": 23_000, "deposit": 75_000}
 _BANDWIDTH_BYTES = 700
-_CREDIT_POLL_S = 1.0
+_LEAST_POLL_S = 0.2
 
 
 class Stage(StrEnum):
@@ -186,4 +186,4 @@ class Funding:
                     f" {deposit.txid.hex()}",
                     field="frozen", hint="speedpay withdraw --claim gives it back",
                 )  # fmt: skip
-            self._sleep(_CREDIT_POLL_S)
+            self._sleep(max(_LEAST_POLL_S, self._vault.tron.network.poll_s))

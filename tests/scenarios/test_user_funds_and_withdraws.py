@@ -94,7 +94,7 @@ def test_nothing_is_signed_without_tokens_trx_or_a_yes(place: Town) -> None:
 
 def test_ctrl_c_at_any_time_and_the_same_command_never_deposits_twice(place: Town) -> None:
     person = place.person(tok=20)
-    for pause_s in (0.8, 1.1, 1.4):
+    for pause_s in (0.9, 1.3):
         process = subprocess.Popen(
             [*SPEEDPAY, "fund", "5", "--yes"], env=_environment(person), text=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
