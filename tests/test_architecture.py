@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -321,3 +322,30 @@ def test_the_tables_name_each_package_once_and_nothing_misspelt() -> None:
     dependencies = (ROOT / "scripts/requirements/run.txt").read_text().lower()
     for name in ONLY_IN.keys() - {"libtorrent"}:
         assert f"\n{name}==" in f"\n{dependencies}"
+
+
+EACH_ALONE = """
+import importlib, sys
+for name in sys.argv[1:]:
+    package = ".".join(name.split(".")[:2])
+    for known in [n for n in sys.modules if n.startswith(package) and "native" not in n]:
+        del sys.modules[known]
+    try:
+        importlib.import_module(name)
+    except ImportError as error:
+        print(f"{name}: {error}")
+"""
+
+
+def test_each_module_can_be_the_first_that_is_imported() -> None:
+    """Two modules that import each other work in one order only, and tests rarely try the other. They
+    are of one package: between packages imports only go down."""
+    paths = sorted((ROOT / "speedpay").rglob("*.py"))
+    modules = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in paths]
+    named = [name for name in modules if "migrations" not in name and not name.endswith("__main__")]
+    assert len(named) > 200
+    said = subprocess.run(
+        [sys.executable, "-c", EACH_ALONE, *named], capture_output=True, text=True, timeout=100,
+        check=False,
+    )  # fmt: skip
+    assert (said.stdout, said.returncode) == ("", 0), said.stderr

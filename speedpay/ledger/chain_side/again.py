@@ -11,10 +11,11 @@ import sqlalchemy as sa
 
 from speedpay.chain.vault import Vault
 from speedpay.errors import ChainRefused
-from speedpay.ledger.chain_side.watch import BATCH
 from speedpay.ledger.database import Database
 from speedpay.ledger.schema import chain_watch, deposits
 
+#: How far to go back at first: as many blocks as are read at once.
+_BLOCKS = 100
 _DEPOSIT_OF = ("address", "uint64", "uint64", "uint64")
 
 
@@ -48,7 +49,7 @@ class Gap:
     """Goes back to the last deposit that was credited; twice as far each time while there is none."""
 
     def __init__(self) -> None:
-        self._blocks = BATCH
+        self._blocks = _BLOCKS
 
     def go_back(self, database: Database) -> None:
         with database.write() as connection:
