@@ -98,7 +98,11 @@ def test_a_deposit_that_is_kept_back_is_found(tmp_path: Path) -> None:
         one.pass_time(3600)
         one.solidify()
         assert look(one).broken == []  # the ledger was off
-        hand(one.folder, "UPDATE chain_watch SET next_block = 10000, solid_time = ?", int(one.clock()))
+        hand(
+            one.folder,
+            "UPDATE chain_watch SET next_block = 10000, solid_time = ?",
+            int(one.clock()),
+        )
         (said,) = look(one).broken
         assert said == "deposit 2 was not credited 60 minutes later"
 
