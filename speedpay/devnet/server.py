@@ -25,6 +25,7 @@ from speedpay.devnet.dispatch import Answer, Cut
 from speedpay.devnet.faults import Faults
 from speedpay.devnet.wallet_calls import NETWORK
 from speedpay.errors import InvalidSetting, Malformed
+from speedpay.ledger import connection
 from speedpay.ledger.connection import MAX_CONNECTIONS, DeadlineProtocol
 
 MAX_REQUEST_BYTES = 2 * 1024 * 1024  # a transaction of 500 KiB is twice that in hex
@@ -148,17 +149,4 @@ def listen(host: str, port: int) -> socket.socket:
             f"{host} is not an address of this machine alone", field="--listen",
             hint="a development chain listens on 127.0.0.1 or ::1 only",
         )  # fmt: skip
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Named, so that asyncio turns Nagle's delay off.
-    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-        listening.listen(512)
-    except OSError as error:
-        listening.close()
-        raise InvalidSetting(
-            f"cannot listen on {host}:{port}: {error.strerror or error}", field="--listen",
-            hint="is another devnet running there?",
-        ) from error  # fmt: skip
-    return listening
+    return connection.listen(host, port)

@@ -22,10 +22,10 @@ from starlette.responses import Response
 from starlette.routing import Mount
 from starlette.types import Receive, Scope, Send
 
-from speedpay.errors import InvalidSetting, LedgerFailed, SpeedpayError
+from speedpay.errors import LedgerFailed, SpeedpayError
 from speedpay.ledger.answering import answer
 from speedpay.ledger.asked import Request
-from speedpay.ledger.connection import MAX_CONNECTIONS, DeadlineProtocol
+from speedpay.ledger.connection import MAX_CONNECTIONS, DeadlineProtocol, listen
 from speedpay.ledger.expiry import BEAT_S
 from speedpay.ledger.service import Service
 from speedpay.ledger_api.shapes import MAX_REQUEST_BYTES
@@ -36,7 +36,6 @@ BODY_DEADLINE_S = 10.0
 CHECK_BOOKS_S = 60
 #: Requests at work at once; more wait in their connections. Each may hold one database connection.
 _WORKERS = 16
-_BACKLOG = 512
 
 
 class Front:
@@ -116,7 +115,7 @@ class LedgerServer(uvicorn.Server):
 
     def __init__(self, service: Service, host: str, port: int) -> None:
         self._service = service
-        self._socket = _listen(host, port)
+        self._socket = listen(host, port)
         self._ready: Callable[[], None] = lambda: None
         self.thread_name = f"ledger on {self.url}"
         front = Front(service, self.stop)
@@ -183,20 +182,3 @@ class LedgerServer(uvicorn.Server):
         finally:
             self.stop()
             thread.join(10)
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # asyncio turns Nagle's delay off only for sockets that name their protocol: 55 ms, not 5.
-    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-        listening.listen(_BACKLOG)
-    except OSError as error:
-        listening.close()
-        raise InvalidSetting(
-            f"cannot listen on {host}:{port}: {error.strerror or error}", field="--listen",
-            hint="is another ledger running there?",
-        ) from error  # fmt: skip
-    return listening
