@@ -95,7 +95,8 @@ class Asked:
         """The query, which knows only these parameters: whole numbers, 1 to what is given."""
         given = dict(parse_qsl(self.query, keep_blank_values=True))
         if given.keys() - largest.keys():
-            raise Malformed(f"knows only {' and '.join(largest)}", field="query")
+            known = f"only {' and '.join(largest)}" if largest else "no parameters"
+            raise Malformed(f"knows {known}", field="query")
         for name, text in given.items():
             if not re.fullmatch(r"[1-9][0-9]{0,18}", text) or int(text) > largest[name]:
                 raise Malformed(f"must be a whole number, 1 to {largest[name]}", field=name)

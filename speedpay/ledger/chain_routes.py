@@ -29,6 +29,7 @@ def _withdraw(asked: Asked) -> bytes:
 
 def _withdrawals(asked: Asked) -> bytes:
     account, settings, now = asked.own_account(), asked.service.settings, asked.service.now()
+    asked.numbers()
     limit, interval_s = settings.withdrawals_per_epoch, settings.epoch_interval_s
     with asked.service.database.read() as connection:
         closed_at = connection.execute(sa.select(sa.func.max(epochs.c.closed_at))).scalar()
@@ -48,6 +49,7 @@ def _withdrawals(asked: Asked) -> bytes:
 
 def _deposits(asked: Asked) -> bytes:
     account = asked.own_account()
+    asked.numbers()
     with asked.service.database.read() as connection:
         found = deposits.of_account(connection, account)
     return strict.dump(found.to_json())

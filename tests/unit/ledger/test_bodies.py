@@ -214,6 +214,15 @@ def test_a_query_out_of_range_is_refused(desk: Desk, payer: Person, query: str, 
     assert (status, answer["error"]["field"]) == (422, field)
 
 
+@pytest.mark.parametrize("what", ["withdrawals", "deposits"])
+def test_what_takes_no_query_refuses_one(desk: Desk, payer: Person, what: str) -> None:
+    """A page that was asked for and not given must not look like the whole."""
+    target = f"/v1/accounts/{payer.account.hex()}/{what}"
+    assert desk.signed(payer, "GET", target, b"")[0] == 200
+    status, answer = desk.signed(payer, "GET", target + "?limit=5", b"")
+    assert (status, answer["error"]["field"]) == (422, "query")
+
+
 @pytest.mark.parametrize(
     ("method", "target"),
     [
