@@ -156,6 +156,7 @@ def _verification(
     own = Own(
         Domain(place.network, place.ledger_id), chain.bound, place.account, keys.chain.address,
         Payout(settings.home / "wallet", place, keys).named_at(), funds.given(given), proofs.seen(),
+        tuple(proofs.all()),
     )  # fmt: skip
     asked: LedgerClient | SpeedpayError = ledger
     try:

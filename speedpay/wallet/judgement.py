@@ -7,6 +7,7 @@ Whatever was gathered, from whomever, ends here; nothing in this file asks anybo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from speedpay.errors import ProofBroken
@@ -18,7 +19,7 @@ from speedpay.proof.head import EpochHead, contradiction
 from speedpay.proof.leaf import NO_PAYOUT
 from speedpay.signing import Domain
 from speedpay.units import ZERO, Amount
-from speedpay.wallet.receipts import NOTHING_GIVEN, Given, Receipt
+from speedpay.wallet.receipts import NOTHING_GIVEN, Given, Receipt, Released
 
 
 class Mismatch(ProofBroken):
@@ -38,6 +39,7 @@ class Own:
 
     ``payout``: his address on the chain; ``named_at``: when the ledger confirmed that it pays there,
     unix seconds. ``given``: what he has given away by now. ``seen``: the newest epoch found in order.
+    ``kept``: what the ledger has shown and signed before, on chain or not.
     """
 
     domain: Domain
@@ -47,6 +49,15 @@ class Own:
     named_at: int | None = None
     given: Given = NOTHING_GIVEN
     seen: Evidence | None = None
+    kept: tuple[Evidence, ...] = ()
+
+    @property
+    def shown(self) -> tuple[Evidence, ...]:
+        """All that the ledger has signed for this wallet, ``seen`` first."""
+        return (self.seen, *self.kept) if self.seen else self.kept
+
+    def released(self) -> list[Released]:
+        return released_in(self.shown)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +92,7 @@ class Finding:
 
 def judge(found: Gathered, own: Own) -> Finding:
     """Raises Mismatch, with the evidence, unless everything agrees."""
-    at_least = found.receipt.at_least(own.given) if found.receipt else ZERO
+    at_least = found.receipt.at_least(own.given, own.released()) if found.receipt else ZERO
     payout = own.payout if _payout_counts(found, own) else None
     evidence = Evidence(
         own.domain, own.vault.chain_id, own.vault.vault, own.account, OK,
@@ -94,12 +105,10 @@ def judge(found: Gathered, own: Own) -> Finding:
         else:
             evidence.check()
             _check_withdrawable(found.proof, own.seen)
-        if before is not None:
-            rewritten = contradiction(
-                found.head.check(own.domain), before.check(own.domain), own.domain
-            )
+        for other in (one.head for one in own.shown):
+            rewritten = _rewritten(found.head, other, own.domain)
             if rewritten:
-                evidence = replace(evidence, other_head=before)
+                evidence = replace(evidence, other_head=other)
                 broken("head.prev", rewritten)
     except ProofBroken as error:
         raise Mismatch(error, replace(evidence, verdict=error.message)) from error
@@ -107,6 +116,26 @@ def judge(found: Gathered, own: Own) -> Finding:
         evidence, found.head.signed.head, found.anchor, found.proof, found.receipt, at_least,
         before.signed.head.epoch if before else None,
     )  # fmt: skip
+
+
+def _rewritten(head: CertifiedHead, other: CertifiedHead | None, domain: Domain) -> str | None:
+    """Both signed, also one that never came to the chain: an honest ledger signs one head an epoch."""
+    if other is None:
+        return None
+    said = contradiction(head.signed.head, other.signed.head, domain)
+    if said:
+        head.check(domain)
+        other.check(domain)
+    return said
+
+
+def released_in(shown: Sequence[Evidence]) -> list[Released]:
+    """What the leaves that the ledger has shown say of the withdrawals by then."""
+    return [
+        Released(one.head.signed.head.journal_size, one.proof.withdrawable)
+        for one in shown
+        if one.head is not None and one.proof is not None
+    ]
 
 
 def _payout_counts(found: Gathered, own: Own) -> bool:

@@ -15,9 +15,11 @@ from pathlib import Path
 from speedpay.errors import Malformed, ProofBroken, SpeedpayError
 from speedpay.ledger_api.client import LedgerClient
 from speedpay.proof.evidence import Evidence
+from speedpay.proof.head import contradiction
 from speedpay.signing import Domain, SigningKey
 from speedpay.units import ZERO
 from speedpay.wallet.funds import Funds, name_of
+from speedpay.wallet.judgement import released_in
 from speedpay.wallet.keystore import Place
 from speedpay.wallet.proofs import Proofs
 from speedpay.wallet.receipts import Given, Receipts
@@ -43,11 +45,17 @@ def keep_newest(
     proofs, receipts = Proofs(folder, name), Receipts(folder / f"{name}.receipts")
     view = ledger.epoch()
     head = view.head.check(domain)
-    if proofs.of(head.epoch) is not None:
+    kept = proofs.all()
+    for one in kept:
+        said = contradiction(head, one.head.signed.head, domain) if one.head else None
+        if said:
+            raise ProofBroken(said, field="head.prev")
+    if any(one.proof and one.proof.epoch == head.epoch for one in kept):
         return None
     proof = ledger.proof(key, place.account, head.epoch)
-    receipt = receipts.strongest(head.journal_size, given)
-    at_least = receipt.at_least(given) if receipt else ZERO
+    released = released_in(kept)
+    receipt = receipts.strongest(head.journal_size, given, released)
+    at_least = receipt.at_least(given, released) if receipt else ZERO
     if proof is None:
         if not at_least:
             return None

@@ -44,6 +44,10 @@ class Proofs:
         whole = found.proof is not None and found.head is not None
         return found if whole and found.proof and found.proof.epoch == epoch else None
 
+    def all(self) -> list[Evidence]:
+        """Those that can be read, the newest first."""
+        return [kept for epoch in self.epochs() if (kept := self.of(epoch)) is not None]
+
     def epochs(self) -> list[int]:
         """Those that were kept, the newest first."""
         if not self.folder.is_dir():

@@ -9,6 +9,7 @@ ledger's favour: a wallet never accuses an honest ledger, unless a second copy o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -42,6 +43,15 @@ NOTHING_GIVEN = Given()
 
 
 @dataclass(frozen=True, slots=True)
+class Released:
+    """By ``journal_size`` transfers so much had been released for withdrawal in all: the ledger's own
+    leaf says so. It is no part of a balance, and stays in the leaf's sum for ever."""
+
+    journal_size: int
+    amount: Amount
+
+
+@dataclass(frozen=True, slots=True)
 class Receipt:
     """``total`` µtok were confirmed when the journal had ``journal_size`` transfers.
 
@@ -59,8 +69,12 @@ class Receipt:
         total = balance.token + balance.token_in_escrow
         return cls(total, balance.journal_head.sequence, before.surely, balance.time)
 
-    def at_least(self, now: Given) -> Amount:
-        return self.total.minus_or_zero(now.at_most.minus_or_zero(self.given))
+    def at_least(self, now: Given, released: Sequence[Released] = ()) -> Amount:
+        """Of the leaf's sum. What had been released before was not in ``total`` any more, so it comes on
+        top: else tokens that were paid out long ago could stand for those that are missing."""
+        before = (one.amount for one in released if one.journal_size <= self.journal_size)
+        kept = self.total.minus_or_zero(now.at_most.minus_or_zero(self.given))
+        return kept + max(before, default=ZERO)
 
     def to_json(self) -> Json:
         return {
@@ -111,13 +125,15 @@ class Receipts:
                 older = older[:-1]
         self._write(replace(kept, receipts=(*older, receipt)[-KEPT:]))
 
-    def strongest(self, journal_size: int, now: Given) -> Receipt | None:
+    def strongest(
+        self, journal_size: int, now: Given, released: Sequence[Released] = ()
+    ) -> Receipt | None:
         """The one that demands most of an epoch with so many transfers in its journal.
 
         Not the newest: a ledger that took money confirms the smaller balance as readily.
         """
         covered = [one for one in self._read().receipts if one.journal_size <= journal_size]
-        return max(covered, key=lambda one: (one.at_least(now), one.time), default=None)
+        return max(covered, key=lambda one: (one.at_least(now, released), one.time), default=None)
 
     def drop_all_but_newest(self) -> None:
         """The owner knows where the difference went: another copy of his wallet spent it."""

@@ -120,7 +120,9 @@ class Verification:
     def _covered(
         self, head: CertifiedHead, anchor: Anchored, proof: BalanceProof | None
     ) -> Gathered:
-        receipt = self._receipts.strongest(head.signed.head.journal_size, self._own.given)
+        own = self._own
+        size = head.signed.head.journal_size
+        receipt = self._receipts.strongest(size, own.given, own.released())
         return Gathered(head, anchor, proof, receipt)
 
     def _anchor(self, epoch: int, newest: Anchored, txid: bytes | None) -> Anchored:

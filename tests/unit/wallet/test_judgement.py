@@ -264,3 +264,31 @@ def test_an_anchor_of_the_ring_has_no_file_and_is_enough() -> None:
     bare = replace(FIRST.anchor, file=None)
     assert isinstance(bare, Anchored)
     assert judge(replace(gathered(), anchor=bare), OWN).total == TOTAL
+
+
+def test_tokens_that_were_paid_out_before_cannot_stand_for_those_that_are_missing() -> None:
+    """Released tokens stay in the leaf's sum for ever, and are no part of a confirmed balance."""
+    first = Epoch(with_mine(withdrawable=Amount(100), balance=Amount(0)))
+    kept = Evidence(
+        DOMAIN, CHAIN_ID, VAULT, LEAF.account, OK, first.proof(MINE),
+        CertifiedHead(first.signed, CERTIFICATE),
+    )  # fmt: skip
+    later = Receipt(Amount(50), first.head.journal_size + 2, ZERO, 1_799_999_500)
+    honest = after(first, with_mine(withdrawable=Amount(100), balance=Amount(50)))
+    theft = after(first, with_mine(withdrawable=Amount(100), balance=Amount(0)))
+    for own in (replace(OWN, seen=kept), replace(OWN, kept=(kept,))):
+        assert judge(gathered(honest, receipt=later), own).at_least == Amount(150)
+        assert mismatch(gathered(theft, receipt=later), own).field == "proof.total"
+    before = replace(later, journal_size=first.head.journal_size - 1)
+    assert judge(gathered(theft, receipt=before), replace(OWN, seen=kept)).at_least == Amount(50)
+
+
+def test_a_head_that_was_signed_and_never_anchored_contradicts_the_one_on_the_chain() -> None:
+    twin = FIRST.with_head(credit=Amount(1))
+    shown = Evidence(
+        DOMAIN, CHAIN_ID, VAULT, LEAF.account, "not checked", twin.proof(MINE),
+        CertifiedHead(twin.signed, CERTIFICATE),
+    )  # fmt: skip
+    error = mismatch(gathered(), replace(OWN, kept=(shown,)))
+    assert error.message == "the ledger signed two different heads for epoch 1"
+    assert error.evidence.other_head == shown.head
