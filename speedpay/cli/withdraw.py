@@ -170,8 +170,11 @@ def _line(one: Withdrawal, interval_s: int) -> str:
 def _where(one: Withdrawal, interval_s: int) -> str:
     when = f", about {time_text(one.expected)}" if one.expected is not None else ""
     if one.state is WithdrawalState.QUEUED:
-        epochs = f" (an epoch closes every {age_text(interval_s)})" if interval_s else ""
-        return f"queued: number {one.position}, {one.ahead or ZERO} tok leave first{when}{epochs}"
+        epochs = f"an epoch closes every {age_text(interval_s)}, " if interval_s else ""
+        return (
+            f"queued: number {one.position}, by estimate {one.ahead or ZERO} tok leave before its end"
+            f"{when} ({epochs}later withdrawals have a share, too)"
+        )
     if one.state is WithdrawalState.RELEASED:
         return f"released in epoch {one.epoch}, which is not on the chain yet"
     if one.state is WithdrawalState.ANCHORED:

@@ -328,7 +328,7 @@ deposits = Table(
     CheckConstraint("0 < amount AND amount <= total", "amount"),
 )
 
-#: The queue of withdrawals in its order. ``released`` µtok of ``amount`` are in the leaf since
+#: The queue of withdrawals, in the order of asking. ``released`` µtok of ``amount`` are in the leaf since
 #: ``epoch``; ``key`` is the idempotency key of the order.
 withdrawals = Table(
     "withdrawals",

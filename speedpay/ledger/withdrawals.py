@@ -1,26 +1,32 @@
 """Withdrawals: out of the balance at once, through a queue, into the leaf when an epoch is closed.
 
-The queue is strict: first come, first released, at most ``limit`` µtok an epoch for all accounts
-together, a large withdrawal in several parts. Released µtok are never taken back: the leaf's
-``withdrawable`` only grows, and the vault pays the difference to what it has paid before, so there is
-nothing here that could be paid twice. The vault pays only to the payout address of the leaf; an
-account without one cannot withdraw.
+At each close ``limit`` µtok leave the queue, for all accounts together. They are shared out among the
+accounts that wait, equally and to each at most what he waits for (``fair_shares.py``); inside an account
+the oldest withdrawal comes first, a large one in several parts. So nobody is held up by one who waits
+for much. Whoever spreads his money over many accounts has as many shares, and an account for each.
+
+Released µtok are never taken back: the leaf's ``withdrawable`` only grows, and the vault pays the
+difference to what it has paid before, so there is nothing here that could be paid twice. The vault pays
+only to the payout address of the leaf; an account without one cannot withdraw.
 """
 
 from __future__ import annotations
+
+from collections import Counter
 
 import sqlalchemy as sa
 
 from speedpay.errors import NotAllowed
 from speedpay.ledger import book, chart, deposits
 from speedpay.ledger.chart import Kind
+from speedpay.ledger.fair_shares import Levels, fair_shares
 from speedpay.ledger.schema import anchors, chain_watch, payouts
 from speedpay.ledger.schema import withdrawals as table
 from speedpay.ledger_api.chain import MAX_SHOWN, Withdraw, Withdrawal, WithdrawalState
 from speedpay.units import Amount, MoneyClass
 
-#: Bounds the time for which closing an epoch keeps other writers out.
-MAX_RELEASED_AT_ONCE = 5_000
+#: Of the queue at one close, the oldest. Bounds the time for which closing keeps other writers out.
+MAX_READ_AT_ONCE = 5_000
 #: Of one account. Without it a few tok in single base units, twenty a second, are more than ever leave
 #: the queue, and nobody behind them is paid.
 MAX_QUEUED = 20
@@ -65,19 +71,22 @@ def ask(
 def release(connection: sa.Connection, epoch: int, limit: Amount) -> Amount:
     """Let up to ``limit`` leave the queue into ``epoch``; called once, in the transaction that closes
     it, before the leaves are made anew. Returns how much it was."""
-    left = limit.utok
-    owners: set[bytes] = set()
-    queue = connection.execute(
+    rows = connection.execute(
         sa.select(table)
         .where(table.c.state == _QUEUED)
         .order_by(table.c.number)
-        .limit(MAX_RELEASED_AT_ONCE)
-    )
-    for row in queue.all():
-        part = min(left, row.amount - row.released)
+        .limit(MAX_READ_AT_ONCE)
+    ).all()
+    needs: Counter[bytes] = Counter()  # in the order of each account's oldest
+    for row in rows:
+        needs[row.account] += row.amount - row.released
+    shares = fair_shares(list(needs.values()), limit.utok)
+    left = dict(zip(needs, shares, strict=True))
+    for row in rows:
+        part = min(left[row.account], row.amount - row.released)
         if not part:
-            break
-        left -= part
+            continue
+        left[row.account] -= part
         released = row.released + part
         connection.execute(
             table.update()
@@ -88,10 +97,10 @@ def release(connection: sa.Connection, epoch: int, limit: Amount) -> Amount:
                 state=_RELEASED if released == row.amount else _QUEUED,
             )
         )
-        owners.add(row.account)
+    owners = {account for account, share in zip(needs, shares, strict=True) if share}
     if owners:
         book.mark_dirty(connection, owners)
-    return Amount(limit.utok - left)
+    return Amount(sum(shares))
 
 
 def released(connection: sa.Connection, account: bytes) -> Amount:
@@ -138,9 +147,9 @@ def of_account(
         state, position, ahead, expected = WithdrawalState.RELEASED, None, None, None
         if row.state == _QUEUED:
             state = WithdrawalState.QUEUED
-            position, before = places[row.number]
+            position, before, closes = places[row.number]
             ahead = Amount(before)
-            closes = -(-(before + row.amount - row.released) // limit.utok)
+            closes = max(closes, -(-(before + row.amount - row.released) // limit.utok))
             expected = next_close + (closes - 1) * interval_s
         elif claimed >= so_far:
             state = WithdrawalState.CLAIMED
@@ -157,19 +166,31 @@ def of_account(
     return tuple(made)
 
 
-def _places(connection: sa.Connection, account: bytes) -> dict[int, tuple[int, int]]:
-    """Of each queued withdrawal of ``account``: its place from 1, and the µtok before it."""
+def _places(connection: sa.Connection, account: bytes) -> dict[int, tuple[int, int, int]]:
+    """Of each queued withdrawal of ``account``: its place from 1 in the order of asking, how much is
+    released before its end if nobody asks any more, and the fewest closes that may take."""
     rest = table.c.amount - table.c.released
+    waiting = table.c.state == _QUEUED
+    others = sa.select(sa.func.sum(rest)).where(waiting, table.c.account != account)
+    levels = Levels(connection.execute(others.group_by(table.c.account)).scalars())
     in_order = table.c.number
     ranked = (
         sa.select(
             table.c.number,
             table.c.account,
+            rest.label("rest"),
             sa.func.row_number().over(order_by=in_order).label("place"),
-            (sa.func.sum(rest).over(order_by=in_order) - rest).label("before"),
+            (sa.func.sum(rest).over(order_by=in_order) - rest).label("older"),
         )
-        .where(table.c.state == _QUEUED)
+        .where(waiting)
         .subquery()
     )
-    rows = connection.execute(sa.select(ranked).where(ranked.c.account == account))
-    return {row.number: (row.place, row.before) for row in rows}
+    mine = sa.select(ranked).where(ranked.c.account == account).order_by(ranked.c.number)
+    found, own = {}, 0
+    for row in connection.execute(mine):
+        before = own + levels.below(own + row.rest)
+        if row.place > MAX_READ_AT_ONCE:  # not before others have left
+            before = max(before, row.older)
+        found[row.number] = (row.place, before, -(-row.place // MAX_READ_AT_ONCE))
+        own += row.rest
+    return found

@@ -72,9 +72,11 @@ class Ordered:
 class Withdrawal:
     """``released`` of ``amount`` is in the leaf of ``epoch``, the newest that released any of it.
 
-    While queued: ``position`` counts from 1, ``ahead`` is what leaves before its end, and
-    ``expected`` when its last part should be released, in unix seconds. Afterwards ``expected``
-    is when the vault pays, if the chain holds the epoch.
+    While queued: ``position`` counts from 1 in the order of asking, which is not that of leaving:
+    each close shares the limit out equally among the accounts that wait. ``ahead`` and ``expected``
+    are estimates by that rule, of what is released to others and to older ones before its end, and
+    of when that is, in unix seconds. Whoever asks later has a share too and makes it later. Once
+    released ``expected`` is when the vault pays, if the chain holds the epoch.
     """
 
     number: int
@@ -121,7 +123,8 @@ class Withdrawal:
 class Withdrawals:
     """Newest first. ``withdrawable`` is all that was ever released to this account, ``claimed``
     what the vault has paid of it. ``limit`` of all accounts together leaves the queue at each
-    close. ``trouble``: why it may take longer, in plain words; None when nothing is known."""
+    close, an equal share to each account at most, and what it does not need to the others.
+    ``trouble``: why it may take longer, in plain words; None when nothing is known."""
 
     withdrawals: tuple[Withdrawal, ...]
     withdrawable: Amount

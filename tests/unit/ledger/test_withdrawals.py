@@ -1,4 +1,4 @@
-"""Withdrawals: what leaves the balance, who comes first, what waits, and what is never paid twice."""
+"""Withdrawals: what leaves the balance, who gets how much of an epoch, and what is never paid twice."""
 
 from __future__ import annotations
 
@@ -118,14 +118,39 @@ def test_the_queue_is_released_in_its_order_up_to_the_limit(desk: Desk) -> None:
     assert release(desk, 3) == 0
 
 
-def test_a_small_withdrawal_does_not_overtake_a_large_one(desk: Desk) -> None:
+def test_whoever_waits_for_much_holds_up_nobody(desk: Desk) -> None:
+    """Each account gets an equal share of the limit at most; what it does not need the others get."""
+    whale, ann, ben = payee(desk), payee(desk), payee(desk)
+    large = ask(desk, whale, 10_000)
+    small, middle = ask(desk, ann, 1), ask(desk, ben, 900)
+    assert release(desk, 1) == 1_000
+    assert listed(desk, ann)[small].state is WithdrawalState.RELEASED
+    assert listed(desk, ben)[middle].released == Amount(499)
+    assert listed(desk, whale)[large].released == Amount(500)
+    assert release(desk, 2) == 1_000
+    assert listed(desk, ben)[middle].state is WithdrawalState.RELEASED
+    assert listed(desk, whale)[large].released == Amount(1_099)
+
+
+def test_many_withdrawals_of_one_account_have_one_share(desk: Desk) -> None:
     ann, ben = payee(desk), payee(desk)
-    ask(desk, ann, 5_000)
-    small = ask(desk, ben, 1)
-    for epoch in range(1, 6):
-        assert listed(desk, ben)[small].state is WithdrawalState.QUEUED
-        assert release(desk, epoch) == 1_000
-    assert release(desk, 6) == 1
+    first = [ask(desk, ann, 400) for _ in range(5)]
+    ask(desk, ben, 5_000)
+    assert release(desk, 1) == 1_000
+    assert [listed(desk, ann)[one].released.utok for one in first] == [400, 100, 0, 0, 0]
+
+
+def test_a_close_reads_so_many_withdrawals_at_most_the_oldest(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(withdrawals, "MAX_READ_AT_ONCE", 2)
+    ann, ben = payee(desk), payee(desk)
+    ask(desk, ann, 10)
+    ask(desk, ann, 10)
+    late = ask(desk, ben, 10)
+    interval_s = desk.service.settings.epoch_interval_s
+    assert listed(desk, ben)[late].expected == desk.service.now() + 2 * interval_s
+    assert [release(desk, epoch) for epoch in (1, 2)] == [20, 10]
 
 
 def test_nobody_fills_the_queue_with_crumbs(desk: Desk) -> None:
@@ -145,21 +170,36 @@ def test_position_and_time_in_the_queue_are_told(desk: Desk) -> None:
     ann, ben = payee(desk), payee(desk)
     limit, now = desk.service.settings.withdrawals_per_epoch.utok, desk.service.now()
     desk.service.issue(ann.account, Amount(3 * limit), b"whale")
-    ask(desk, ann, 2 * limit)
-    number = ask(desk, ben, 7)
-    mine = listed(desk, ben)[number]
-    assert (mine.position, mine.ahead) == (2, Amount(2 * limit))
+    desk.service.issue(ben.account, Amount(limit), b"dolphin")
+    large, second = ask(desk, ann, 2 * limit), ask(desk, ann, limit // 2)
+    small, rest = ask(desk, ben, 7), ask(desk, ben, limit - 7)
     interval_s = desk.service.settings.epoch_interval_s
-    assert mine.expected == now + 3 * interval_s
+    shown = listed(desk, ann) | listed(desk, ben)
+    told = {
+        number: (one.position, one.ahead.utok, (one.expected - now) // interval_s)
+        for number, one in shown.items()
+        if one.ahead is not None and one.expected is not None
+    }
+    assert told == {
+        large: (1, limit, 3),  # all of ben's
+        second: (2, 3 * limit, 4),
+        small: (3, 7, 1),  # as much of ann's, at the same time
+        rest: (4, limit + 7, 2),
+    }
+    for epoch in range(1, 5):
+        release(desk, epoch, Amount(limit))
+        left = (listed(desk, ann) | listed(desk, ben)).values()
+        done = {one.number for one in left if one.state is WithdrawalState.RELEASED}
+        assert done == {number for number, (*_, when) in told.items() if when <= epoch}
 
 
 def test_whoever_is_released_has_a_new_leaf(desk: Desk) -> None:
     ann, ben = payee(desk), payee(desk)
-    ask(desk, ann, 1_000)
+    ask(desk, ann, 1)
     ask(desk, ben, 1)
     with desk.service.database.write() as connection:
         connection.execute(schema.dirty.delete())
-        withdrawals.release(connection, 1, LIMIT)
+        withdrawals.release(connection, 1, Amount(1))
         marked = set(connection.execute(sa.select(schema.dirty.c.account)).scalars())
     assert marked == {ann.account}
 
