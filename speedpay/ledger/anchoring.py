@@ -114,6 +114,7 @@ class Anchoring:
         self._database = database
         self._vault = vault
         self._key = key
+        self._gap = again.Gap()
         self._sent_at = 0
 
     def step(self, now: int) -> bool:
@@ -142,6 +143,7 @@ class Anchoring:
                 f"epoch {epoch.number} waits for {vault.last_epoch + 1}", field="anchor"
             )
         if vault.frozen:
+            self._gap.find_freeze(self._database, self._vault)
             raise ChainRefused("the vault is frozen", field="anchor")
         if vault.operator != self._key.address:
             raise ChainRefused("the anchor key is not the vault's operator", field="anchor")

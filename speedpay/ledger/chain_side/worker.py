@@ -133,7 +133,7 @@ class ChainWorker:
             watch.catch_up(self._service.database, self._vault, self._service.now())
         except ChainUnreachable as error:
             if error.field == "deposits":  # there is a gap
-                self._gap.go_back(self._service.database)
+                self._gap.find_deposit(self._service.database)
             raise
 
     def _close(self) -> None:
@@ -144,6 +144,10 @@ class ChainWorker:
             self._published(epoch.number)
         if frozen is not None or not self._due(last, now):
             return
+        if self._gap.find_freeze(self._service.database, self._vault):
+            raise ChainUnreachable(
+                "the freeze of the vault was passed over, its block is read again", field="frozen"
+            )
         self._must_cover_enough()
         epoch = keeper.publish(keeper.close(last.number + 1 if last else 1).number)
         _log.info("closed epoch %d", epoch.number)
@@ -175,7 +179,7 @@ class ChainWorker:
             return
         made_at = again.uncredited_at(self._vault, covered)
         if made_at is not None and made_at < anchored.time:
-            self._gap.go_back(database)
+            self._gap.find_deposit(database)
             raise ChainUnreachable(
                 f"deposit {covered + 1} was passed over, its block is read again", field="deposits"
             )

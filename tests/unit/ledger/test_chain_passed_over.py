@@ -14,6 +14,7 @@ from speedpay.chain import scan
 from speedpay.chain.vault import Vault
 from speedpay.errors import LedgerFailed
 from speedpay.ledger import epochs
+from speedpay.ledger.anchoring import FIRST_PAUSE_S
 from speedpay.ledger.schema import epochs as epoch_table
 from speedpay.ledger_api.epochs import EpochState as State
 from tests.unit.ledger.desk import Desk, Person
@@ -92,6 +93,58 @@ def test_an_anchor_whose_event_was_passed_over_is_read_again(
     one.round()  # goes back
     one.round()
     assert one.state(2) == State.SOLID
+
+
+def test_a_freeze_that_was_passed_over_is_found_before_an_epoch_is_closed(
+    one: Vaulted, blind: pytest.MonkeyPatch
+) -> None:
+    """Or tokens that no vault pays any more would be taken for an upload, for ever."""
+    one.send(one.vault.prepare_freeze(one.guardian.address), one.guardian)
+    one.solidify()
+    one.round()
+    blind.undo()
+    one.pass_time(INTERVAL + 1)
+    assert not one.worker.round()
+    assert "the freeze of the vault was passed over" in one.health().alarms[0]
+    assert one.health().closed == 1
+    one.worker.round()
+    assert one.health().frozen_epoch == 0
+    assert one.health().alarms == ("the vault is frozen for good, at epoch 0",)
+
+
+def test_a_freeze_that_was_passed_over_is_found_when_the_vault_takes_no_anchor(
+    one: Vaulted, blind: pytest.MonkeyPatch
+) -> None:
+    one.pass_time(INTERVAL + 1)
+    one.node.nodes[0].fault("accepted_never_mined")
+    one.round()
+    one.send(one.vault.prepare_freeze(one.guardian.address), one.guardian)
+    one.pass_time(15)
+    one.round()  # the same bytes again, mined after the freeze
+    one.solidify()
+    assert not one.worker.round()
+    assert one.state(2) == State.PUBLISHED
+    one.pass_time(FIRST_PAUSE_S)
+    one.solidify()
+    assert one.health().frozen_epoch is None
+    assert not one.worker.round()
+    assert one.health().alarms == ("anchor: the vault is frozen",)
+    blind.undo()
+    assert not one.worker.round()
+    assert one.health().frozen_epoch == 0
+
+
+def test_one_node_that_tells_of_a_freeze_ends_nothing(
+    one: Vaulted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = Vault.state
+    one.pass_time(INTERVAL + 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Vault, "state", lambda vault: replace(honest(vault), frozen=True))
+        assert not one.worker.round()
+    assert one.health().next_block == one.tron.solid().number + 1  # it did not go back
+    one.round()
+    assert one.health().frozen_epoch is None
 
 
 def test_our_head_over_a_root_of_somebody_else_stops_the_ledger(one: Vaulted) -> None:
