@@ -14,7 +14,7 @@ from speedpay.cli.holdings import holdings, holdings_json, holdings_lines
 from speedpay.cli.output import Output, examples, pass_output, tokens_text
 from speedpay.cli.unlock import ledger_of, unlock, wallet_options
 from speedpay.config import Settings, load
-from speedpay.errors import SpeedpayError
+from speedpay.errors import LedgerFailed, LedgerUnreachable, SpeedpayError, WrongLedger
 from speedpay.ledger_api.client import LedgerClient
 from speedpay.units import ZERO, Amount
 from speedpay.wallet.funding import Funded, Funding, Stage
@@ -60,11 +60,32 @@ def fund(
         begun = funding.under_way()
         if begun != amount:
             before = f" (after the {tokens_text(begun)} that were begun earlier)" if begun else ""
-            network = chain.tron.network.name
-            out.confirm(f"Deposit {tokens_text(amount)} on {network} into the vault{before}?")
+            _check_ledger(ledger, chain)
+            fee = "" if begun else f", for fees of about {Amount(funding.fee_sun(amount))} TRX"
+            out.confirm(
+                f"Deposit {tokens_text(amount)} on {chain.tron.network.name} into the vault"
+                f" {to_base58(chain.bound.vault)}{before}{fee}?"
+            )
         _name_payout(out, settings, opened, ledger)
         done = funding.run(amount)
     _report(out, chain, done)
+
+
+def _check_ledger(ledger: LedgerClient, chain: OnChain) -> None:
+    """Before the first token moves: a ledger that is gone, or that has another vault, would never
+    credit it, and only a freeze would bring it back."""
+    try:
+        named = ledger.identify().chain
+    except (LedgerUnreachable, LedgerFailed) as error:
+        error.hint = "nothing was deposited: who should credit it does not answer; try again later"
+        raise
+    if named != chain.bound:
+        vault = "none" if named is None else to_base58(named.vault)
+        raise WrongLedger(
+            f"the wallet's vault is {to_base58(chain.bound.vault)}, the ledger's is {vault}: it would"
+            " not credit the deposit",
+            field="vault", hint="nothing was deposited; ask the ledger's operator, who may have moved",
+        )  # fmt: skip
 
 
 def _funding(

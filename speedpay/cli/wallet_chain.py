@@ -12,7 +12,7 @@ from speedpay.chain.tron import Tron
 from speedpay.cli.chain_wallet import on_chain, outbox_of, tron_for
 from speedpay.cli.holdings import coin_of, holdings, holdings_json, holdings_lines
 from speedpay.cli.output import Output, examples, pass_output, time_text
-from speedpay.cli.unlock import ledger_of, unlock, wallet_options
+from speedpay.cli.unlock import keystore_of, ledger_of, unlock, wallet_options
 from speedpay.config import Settings, load
 from speedpay.errors import InvalidSetting, Malformed, NotFound, SpeedpayError
 from speedpay.units import Amount
@@ -81,6 +81,7 @@ def chain_send(
         raise InvalidSetting("is the wallet's own address", field="ADDRESS")
     with tron_for(settings, opened) as tron:
         coin = _coin(settings, opened, tron, Currency(currency))
+        _refuse_contract(to, settings, coin)
         transfer = Transfer(to, coin, coin.base_units(amount))
         fee_sun = transfer.prepare(tron, owner).estimated_sun
         network = tron.network.name
@@ -111,6 +112,20 @@ def chain_send(
         "block": receipt.block, "fee_sun": receipt.fee_sun, "resumed": sent.job.resumed,
     }  # fmt: skip
     out.result(obj, text)
+
+
+def _refuse_contract(to: bytes, settings: Settings, coin: Coin) -> None:
+    """What is sent to these by an ordinary transfer stays there for ever."""
+    bound = keystore_of(settings).place().chain  # it may have been heard of just now
+    named = (settings.vault, settings.other_token)
+    known = {address.from_base58(text) for text in named if text} | {coin.contract}
+    if bound is not None:
+        known |= {bound.vault, bound.token}
+    if to in known:
+        raise InvalidSetting(
+            "is a vault or a token, a contract that gives back nothing of what is sent to it",
+            field="ADDRESS", hint="to bring tokens to the ledger: speedpay fund AMOUNT",
+        )  # fmt: skip
 
 
 def _coin(settings: Settings, opened: Unlocked, tron: Tron, currency: Currency) -> Coin:

@@ -91,7 +91,7 @@ class Funding:
                 self._carry(job)
                 job = None
             if job is None:
-                self._check_means(amount)
+                self.fee_sun(amount)
                 job = self._outbox.begin(self._wish(amount))
             return replace(self._carry(job), earlier=earlier)
 
@@ -101,8 +101,8 @@ class Funding:
             "vault": self._vault.address.hex(),
         }  # fmt: skip
 
-    def _check_means(self, amount: Amount) -> None:
-        """Before anything is signed: tokens, and TRX for both transactions."""
+    def fee_sun(self, amount: Amount) -> int:
+        """About what both transactions burn. Raises BalanceTooSmall without the tokens, or the TRX."""
         tron, here = self._vault.tron, address.to_base58(self._owner)
         token = Token(tron, self._vault.terms().token)
         held = token.balance_of(self._owner)
@@ -122,6 +122,7 @@ class Funding:
                 field="trx",
                 hint=f"send {Amount(needed_sun - trx)} TRX or more to {here}, then again",
             )
+        return needed_sun
 
     def _carry(self, job: Job) -> Funded:
         amount = Amount.from_wire(job.wish["amount"])

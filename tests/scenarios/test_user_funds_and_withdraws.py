@@ -115,7 +115,12 @@ def test_a_deposit_on_the_chain_is_credited_when_the_ledger_comes_back(place: To
     person.ok("fund")  # the vault is known from now on
     away = replace(person, url=NOWHERE)
     with place.busy():
-        done = away.run("fund", "5", "--yes", "--json")
+        early = away.run("fund", "5", "--yes", "--json")
+        assert (early.exit_code, _on_chain(place, person)) == (4, 5)
+        assert "nothing was deposited" in early.error["hint"]
+        with place.liar() as liar:
+            liar.lies[f"/v1/accounts/{person.account.hex()}/deposits"] = _away
+            done = replace(person, url=liar.url).run("fund", "5", "--yes", "--json")
     assert done.exit_code == 4
     assert "it deposits nothing more" in done.error["hint"]
     assert _on_chain(place, person) == 0
@@ -123,6 +128,28 @@ def test_a_deposit_on_the_chain_is_credited_when_the_ledger_comes_back(place: To
         credited = person.ok("fund", "5", "--json")  # asks for no yes: it was given
     assert credited.json["resumed"] is True
     assert _balance(person) == "5000000"
+
+
+def _away(_answer: dict[str, Any]) -> dict[str, Any]:
+    raise ConnectionAbortedError
+
+
+def test_nothing_is_deposited_into_a_vault_that_the_ledger_does_not_have(place: Town) -> None:
+    person = place.person(tok=5)
+    person.ok("fund")
+    for other, named in (
+        ({}, "none"),
+        ({"vault": "11" * 20}, "TBXSw8fM4jpQkGc6zZjsVABFpVN7UvXPdV"),
+    ):
+        with place.liar() as liar:
+            liar.lies["/v1/ledger"] = lambda answer, other=other: (
+                answer | {"chain": answer["chain"] | other}
+                if other
+                else {name: value for name, value in answer.items() if name != "chain"}
+            )
+            done = replace(person, url=liar.url).run("fund", "5", "--yes", "--json")
+        assert (done.error["code"], _on_chain(place, person)) == ("wrong_ledger", 5)
+        assert f"the ledger's is {named}: it would not credit" in done.error["message"]
 
 
 def _environment(person: Person) -> dict[str, str]:
@@ -153,6 +180,9 @@ def test_trx_and_tokens_are_sent_from_the_address(place: Town) -> None:
         ((other.base58, "1.0000001"), 1),
         ((other.base58, "1", "--currency", "other"), 3),
         ((person.chain.base58, "1"), 2),
+        ((to_base58(place.vault.address), "1"), 2),
+        ((to_base58(place.vault.address), "1", "--currency", "trx"), 2),
+        ((to_base58(place.token.address), "1"), 2),
         (("T" + "1" * 33, "1"), 2),
     ):
         assert person.run("wallet", "chain-send", *arguments, "--yes").exit_code == code
@@ -277,8 +307,10 @@ def test_after_a_freeze_the_owner_leaves_without_the_operator(
         late = place.person(tok=7)
         late.ok("fund")
         gone = replace(late, url=NOWHERE)
-        with place.busy_chain():  # the deposit reaches the vault, and no epoch will ever cover it
-            assert gone.run("fund", "7", "--yes").exit_code == 4
+        # The deposit reaches the vault, and no epoch will ever cover it.
+        with place.busy_chain(), place.liar() as liar:
+            liar.lies[f"/v1/accounts/{late.account.hex()}/deposits"] = _away
+            assert replace(late, url=liar.url).run("fund", "7", "--yes").exit_code == 4
         place.do(GUARDIAN, place.vault.prepare_freeze(GUARDIAN.address))
         place.node.mine(20)
 
