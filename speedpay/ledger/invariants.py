@@ -20,9 +20,17 @@ from speedpay.ledger import anchor_invariants, chain_invariants, chart, epoch_in
 from speedpay.ledger.book import GENESIS, Transfer
 from speedpay.ledger.broken import Broken
 from speedpay.ledger.chart import DEBIT_NORMAL, BookAccount, Kind, Role
-from speedpay.ledger.schema import balances, channels, idempotency, ledger, transfers
+from speedpay.ledger.schema import (
+    account_keys,
+    balances,
+    channels,
+    idempotency,
+    ledger,
+    transfers,
+)
 from speedpay.ledger_api.answers import JournalHead
 from speedpay.ledger_api.shapes import ChannelState
+from speedpay.ledger_api.signed import account_id
 from speedpay.signing import Domain, verify
 from speedpay.units import MAX_UTOK, Amount, MoneyClass
 
@@ -44,6 +52,7 @@ def every(connection: sa.Connection, journal_key: bytes | None = None) -> list[B
         *quick(connection),
         *_replayed(connection),
         *_keys_used_once(connection),
+        *_own_keys(connection),
         *_signed_by_payers(connection),
         *chain_invariants.every(connection),
         *anchor_invariants.every(connection),
@@ -219,6 +228,19 @@ def _keys_used_once(connection: sa.Connection) -> Iterator[Broken]:
         if times != 1 or (name, key) not in known:
             why = f"moved money {times} times and is kept {int((name, key) in known)} times"
             yield Broken("I4", f"idempotency {name} {_shown(key)}", why)
+
+
+def _own_keys(connection: sa.Connection) -> Iterator[Broken]:
+    """I3: whoever may order for an account has the key that its id is made of. Keys cannot be exchanged
+    yet; once they can, this holds of the first only."""
+    for row in connection.execute(sa.select(account_keys.c.account, account_keys.c.public_key)):
+        try:
+            own = account_id(row.public_key) == row.account
+        except (SpeedpayError, ValueError, TypeError):
+            own = False
+        if not own:
+            where = f"account {_shown(row.account)}"
+            yield Broken("I3", where, f"its id is not made of its key {_shown(row.public_key)}")
 
 
 def _signed_by_payers(connection: sa.Connection) -> Iterator[Broken]:

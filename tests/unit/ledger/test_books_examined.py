@@ -140,6 +140,25 @@ def test_a_reopened_channel_is_noticed(desk: Desk, line: Line) -> None:
     assert named(found, "I1", "escrow")
 
 
+@pytest.mark.parametrize("column", ["public_key", "account"])
+def test_a_key_that_is_not_its_accounts_own_is_named(desk: Desk, line: Line, column: str) -> None:
+    """Whoever's key stands under an account orders what becomes of its money."""
+    thief = desk.person()
+    edit(desk, "DELETE FROM account_keys WHERE account = ?", thief.account)
+    value = thief.key.public if column == "public_key" else thief.account
+    change = f"UPDATE account_keys SET {column} = ? WHERE account = ?"
+    found = edit(desk, change, value, line.payer.account)
+    named_account = line.payer.account if column == "public_key" else thief.account
+    assert named(found, "I3", f"account {named_account.hex()}", "key")
+
+
+def test_another_key_under_an_account_is_named(desk: Desk, line: Line) -> None:
+    stolen = "INSERT INTO account_keys SELECT ?, account, 0 FROM account_keys WHERE account = ?"
+    key = desk.person().key.public[:1] + bytes(32)
+    found = edit(desk, stolen, key, line.payer.account)
+    assert named(found, "I3", f"account {line.payer.account.hex()}", "key")
+
+
 def test_a_lost_idempotency_row_of_a_send_is_named(desk: Desk, line: Line) -> None:
     account = line.payer.account
     change = (
