@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from local_swarm import LocalSwarm, Process, attempt_command, run_command
+from local_swarm import LocalSwarm, Process, attempt_command, result_of, run_command
 from lying_operator import copy_books
 
 _PATIENCE_S = 60.0
@@ -75,11 +75,14 @@ def _tokens(utok: str) -> str:
 def _verified(swarm: LocalSwarm, name: str, since: float) -> dict[str, Any]:
     """Against an epoch that was closed after ``since``, so that it holds all that happened here."""
     until = time.monotonic() + _PATIENCE_S
-    while True:
-        found = run_command(["verify", "--json"], swarm.home(name))
-        if _unix(found["closed_at"]) >= since or time.monotonic() > until:
-            return found
+    while time.monotonic() < until:
+        done = attempt_command(["verify", "--json"], swarm.home(name))
+        if done.returncode == 0:
+            found = result_of(done)
+            if _unix(found["closed_at"]) >= since:
+                return found
         time.sleep(1)
+    raise RuntimeError(f"{name} could not verify in time: {done.stderr[-800:]}")
 
 
 def _unix(text: str) -> float:

@@ -9,8 +9,8 @@ from typing import Any
 
 from local_swarm import SPEEDPAY, Process, run_command
 
-#: A block is final after 18 more: two seconds.
-BLOCK_S = 0.1
+#: A block is final after 18 more: one second.
+BLOCK_S = 0.05
 #: Seconds between two anchors at most often, until one counts for claims, of silence, for deposits.
 _TERMS = ("--min-interval", "1", "--delay", "3", "--silence", "600", "--deposit-grace", "600")
 _START_S = 30.0

@@ -29,7 +29,7 @@ INSTALLER = Path("/usr/lib/debian-installer/images")
 _PORT = 7881
 _START_S, _STOP_S = 60.0, 20.0
 #: Between two epochs, for a ledger with a vault.
-EPOCH_S = 5
+EPOCH_S = 4
 _ROUNDS = itertools.count(1)
 _TICKS_A_S = os.sysconf("SC_CLK_TCK")
 #: (seconds since the origin's first word, verified bytes), rising in both.
@@ -445,5 +445,9 @@ def run_command(arguments: list[str], home: Path) -> dict[str, Any]:
     done = attempt_command(arguments, home)
     if done.returncode != 0:
         raise RuntimeError(f"speedpay {arguments[0]} failed: {done.stderr[-800:]}")
+    return result_of(done)
+
+
+def result_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     made: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return made

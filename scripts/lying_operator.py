@@ -40,7 +40,7 @@ def rewrite(service: Service, directory: Path, victim: bytes, last_epoch: int) -
     with service.database.write() as connection:
         held = book.balance(connection, chart.user(victim), MoneyClass.TOKEN)
         accounts = connection.exec_driver_sql("SELECT id FROM accounts ORDER BY id").scalars()
-        thief = next(account for account in accounts if account != victim)
+        thief = next(account for account in accounts.all() if account != victim)
         taken = held.part_floor(1, 2)
         book.post(
             connection, Kind.SEND, chart.user(victim), chart.user(thief), MoneyClass.TOKEN, taken,
