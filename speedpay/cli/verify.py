@@ -9,8 +9,17 @@ from pathlib import Path
 
 import click
 
+from speedpay.chain.address import to_base58
 from speedpay.cli.chain_wallet import OnChain, on_chain, promised, proofs_of, when_text
-from speedpay.cli.output import Output, clean, examples, pass_output, time_text, tokens_text
+from speedpay.cli.output import (
+    Output,
+    age_text,
+    clean,
+    examples,
+    pass_output,
+    time_text,
+    tokens_text,
+)
 from speedpay.cli.unlock import funds_of, ledger_of, unlock, wallet_options
 from speedpay.config import Endpoint, Settings, load, parse_endpoint
 from speedpay.errors import (
@@ -45,7 +54,7 @@ from speedpay.wallet.verification import Verification, Verified
 @click.option("--epoch", type=click.IntRange(1), help="This epoch instead of the newest anchored.")
 @click.option(
     "--save", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
-    help="Write the evidence to FILE, which others can check.",
+    help="Write the evidence to FILE, which others can check. It shows them account and balance.",
 )  # fmt: skip
 @click.option(
     "--whole", is_flag=True, help="Download all leaves of the epoch by BitTorrent, and add them up.",
@@ -76,6 +85,8 @@ def verify(
 ) -> None:
     """Check the balance against the chain. The ledger may be off, or lie.
 
+    It is the newest epoch on the chain that counts, or the one that is named with --epoch.
+
     Exit code 10: something does not match; the evidence is kept in a file. 4: nobody shows a proof.
     6: the chain does not answer. Only 0 means verified.
     """
@@ -96,6 +107,7 @@ def verify(
             if whole:
                 _check_whole(out, settings, found, peers, listen)
             paid = chain.vault.paid_to(found.finding.evidence.account)
+            doubts = _doubts(chain)
         except Mismatch as error:
             _report_mismatch(out, chain, proofs, error)
             raise
@@ -107,7 +119,26 @@ def verify(
         )
     if save is not None:
         files.write(save.absolute(), found.finding.evidence.to_json())
-    _report(out, chain, found, paid, save)
+    for doubt in doubts:
+        out.warn(doubt)
+    agree = min(2, len(settings.nodes()))
+    _report(out, chain, found, paid, agree, save)
+
+
+def _doubts(chain: OnChain) -> list[str]:
+    """What an anchored balance is worth when the ledger anchors no more."""
+    state, now = chain.vault.state(), chain.tron.head().time_s
+    if state.frozen:
+        return [
+            f"the vault is frozen and pays on epoch {state.frozen_epoch} alone, the whole balance:"
+            " speedpay withdraw --claim"
+        ]
+    if now - state.last_time > state.terms.silence:
+        return [
+            f"the ledger has anchored nothing for {age_text(now - state.last_time)}: anybody may"
+            " freeze the vault, and tokens that moved since would be lost to whoever got them"
+        ]
+    return []
 
 
 def _check_whole(
@@ -169,7 +200,9 @@ def _verification(
     return Verification(own, keys.identity, chain.vault, asked, proofs, funds.receipts)
 
 
-def _report(out: Output, chain: OnChain, found: Verified, paid: Amount, save: Path | None) -> None:
+def _report(
+    out: Output, chain: OnChain, found: Verified, paid: Amount, agree: int, save: Path | None
+) -> None:
     finding, proof = found.finding, found.finding.proof
     assert proof is not None
     head, network = finding.head, chain.tron.network.name
@@ -181,7 +214,8 @@ def _report(out: Output, chain: OnChain, found: Verified, paid: Amount, save: Pa
         f"           {released}",
         f"anchored   {_where(finding.anchor, network)}",
         f"closed     {when_text(head.closed_at)}",
-        f"network    {network}",
+        f"network    {network}, as {'two nodes tell it alike' if agree > 1 else 'one node tells it'}",
+        f"vault      {to_base58(chain.bound.vault)}",
         f"proof      {'the copy that this wallet kept' if found.stored else 'shown by the ledger'}",
         *_block("checked", found.checked),
         *_block("unchecked", found.not_checked),
@@ -198,6 +232,8 @@ def _report(out: Output, chain: OnChain, found: Verified, paid: Amount, save: Pa
         "at_least": finding.at_least.to_wire(),
         "closed_at": time_text(head.closed_at),
         "newest_epoch": found.newest_epoch,
+        "vault": to_base58(chain.bound.vault),
+        "nodes_agreed": agree,
         "proof_from": "wallet" if found.stored else "ledger",
         "checked": found.checked,
         "not_checked": found.not_checked,

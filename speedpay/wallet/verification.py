@@ -25,7 +25,8 @@ from speedpay.ledger_api.client import LedgerClient
 from speedpay.ledger_api.epochs import EpochView
 from speedpay.proof import journal
 from speedpay.proof.balance import Anchored, BalanceProof
-from speedpay.proof.evidence import CertifiedHead, Evidence
+from speedpay.proof.evidence import CertifiedHead
+from speedpay.proof.leaf import NO_PAYOUT
 from speedpay.signing import SigningKey
 from speedpay.wallet.judgement import Finding, Gathered, Mismatch, Own, judge
 from speedpay.wallet.proofs import Proofs
@@ -90,6 +91,7 @@ class Verification:
         finding = judge(gathered, self._own)
         made = Verified(finding, stored, newest.epoch, self._publisher)
         made.checked += _what_was_checked(finding)
+        made.not_checked += _what_was_not(finding)
         self._check_journal(made)
         if finding.proof is not None:
             self._proofs.keep(finding.evidence)
@@ -109,12 +111,12 @@ class Verification:
             if proof is None:
                 self._refuse_if_shown_before(wanted, anchor)
             return self._covered(view.head, anchor, proof), False
-        kept = self._kept(wanted, exact=epoch is not None)
+        # An older copy is no answer: whoever hides the newest epoch could hide a theft for ever.
+        kept = self._proofs.of(wanted)
         if kept is None:
             raise self._nothing_to_go_by(wanted)
         assert kept.head is not None
-        txid = kept.anchor.txid if kept.anchor else None
-        anchor = self._anchor(kept.head.signed.head.epoch, newest, txid)
+        anchor = self._anchor(wanted, newest, kept.anchor.txid if kept.anchor else None)
         return self._covered(kept.head, anchor, kept.proof), True
 
     def _covered(
@@ -159,20 +161,19 @@ class Verification:
         evidence = replace(kept, anchor=anchor, verdict=message)
         raise Mismatch(ProofBroken(message, field="leaf"), evidence)
 
-    def _kept(self, wanted: int, *, exact: bool) -> Evidence | None:
-        """The wallet's own copy: of that epoch, or else the newest up to it."""
-        candidates = [wanted] if exact else [one for one in self._proofs.epochs() if one <= wanted]
-        return next((kept for one in candidates if (kept := self._proofs.of(one))), None)
-
     def _nothing_to_go_by(self, epoch: int) -> SpeedpayError:
         cause = self._silence
+        older = next((one for one in self._proofs.epochs() if one < epoch), None)
+        kept = f"; an older one is: speedpay verify --epoch {older}" if older is not None else ""
         if isinstance(cause, LedgerUnreachable | LedgerFailed):
-            cause.hint = f"no proof of epoch {epoch} is kept here either, so nothing is verified"
+            cause.hint = (
+                f"no proof of epoch {epoch} is kept here either, so nothing is verified{kept}"
+            )
             return cause
         why = f": {cause}" if cause else ""
         return LedgerFailed(
             f"the ledger does not show epoch {epoch}, which the chain holds{why}",
-            hint="nothing is verified; ask again, and if it stays so the operator hides it",
+            hint=f"nothing is verified; if it stays so, the operator hides it{kept}",
         )
 
     # --- the journal ----------------------------------------------------------------------------
@@ -257,6 +258,20 @@ def _what_was_checked(finding: Finding) -> list[str]:
         )
     if finding.follows is not None and finding.follows != head.epoch:
         said.append(f"the epoch goes on from epoch {finding.follows}, which was checked before")
+    return said
+
+
+def _what_was_not(finding: Finding) -> list[str]:
+    said = []
+    if finding.proof is not None and finding.receipt is None:
+        said.append(
+            "whether it is all that is yours: this wallet holds no receipt from before the epoch"
+        )
+    if finding.proof is not None and finding.proof.payout == NO_PAYOUT:
+        said.append(
+            "who would be paid: the leaf names no address, so the vault pays nothing on it, and the"
+            " first fund or withdraw names yours"
+        )
     return said
 
 

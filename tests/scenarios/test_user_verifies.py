@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from speedpay.chain.address import to_base58
 from speedpay.client.publisher import Publisher
 from speedpay.config import Endpoint
 from speedpay.devnet.node import devnet
@@ -23,9 +24,9 @@ from speedpay.proof.balance import BalanceProof
 from speedpay.proof.evidence import Evidence
 from speedpay.proof.head import EpochHead, SignedHead
 from speedpay.units import Amount
-from tests.scenarios.anchored import Person, Town, town
+from tests.scenarios.anchored import SILENCE, Person, Town, town
 from tests.scenarios.clients import address
-from tests.unit.wallet.onchain import SUN
+from tests.unit.wallet.onchain import GUARDIAN, SUN
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 NOWHERE = "http://127.0.0.1:1"
@@ -43,7 +44,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
 @pytest.fixture(scope="module")
 def people(place: Town) -> list[Person]:
     """Each has 5 tok in the epoch that was anchored last, and asked for the balance before it closed."""
-    made = [place.person() for _ in range(15)]
+    made = [place.person() for _ in range(18)]
     place.deposit(5, *made)
     for person in made:
         person.ok("balance")
@@ -113,9 +114,66 @@ def test_with_the_ledger_gone_the_kept_proof_is_verified(place: Town, alice: Per
     done = gone.ok("verify", "--json").json
     assert (done["proof_from"], done["balance"]) == ("wallet", "5000000")
     assert done["not_checked"] == ["the journal: the ledger does not answer"]
+    newest = place.operator.settle()
+    hidden = gone.run("verify", "--json")
+    assert (hidden.exit_code, hidden.out) == (4, ""), (
+        "an old copy never stands for the newest epoch"
+    )
+    assert f"no proof of epoch {newest} is kept here" in hidden.error["hint"]
+    assert f"speedpay verify --epoch {done['epoch']}" in hidden.error["hint"]
+    older = gone.ok("verify", "--epoch", str(done["epoch"]))
+    assert f"\nnewest     the chain holds epoch {newest} by now" in older.out
+
+
+def test_a_ledger_that_hides_the_newest_epochs_is_never_called_in_order(
+    place: Town, alice: Person
+) -> None:
+    alice.ok("verify")
+    newest = place.operator.settle()
+    with place.liar() as liar:
+
+        def hidden(_answer: dict[str, Any]) -> dict[str, Any]:
+            raise ConnectionAbortedError
+
+        liar.lies[f"/v1/accounts/{alice.account.hex()}/proof"] = hidden
+        done = replace(alice, url=liar.url).run("verify", "--json")
+    assert (done.exit_code, done.out) == (4, "")
+    assert f"no proof of epoch {newest}" in done.error["hint"]
+
+
+def test_what_a_fresh_wallet_cannot_know_is_said(place: Town, alice: Person) -> None:
+    """Without receipts a smaller leaf looks like any other; without an address nobody is paid."""
+    for kept in (alice.home / "wallet").glob("*.receipts"):
+        kept.unlink()
+    place.deposit(1, alice)  # so that the balance of now says nothing of the epoch
+    shown = alice.ok("verify", "--json").json
+    assert shown["not_checked"] == [
+        "whether it is all that is yours: this wallet holds no receipt from before the epoch"
+    ]
+    assert (shown["vault"], shown["nodes_agreed"]) == (to_base58(place.vault.address), 1)
+    nobody = place.person(payout=False)
+    place.deposit(1, nobody)
+    nobody.ok("balance")
     place.operator.settle()
-    older = gone.ok("verify")
-    assert "\nnewest     the chain holds epoch" in older.out, "and says that a newer one exists"
+    (said,) = nobody.ok("verify", "--json").json["not_checked"]
+    assert "the leaf names no address" in said
+
+
+def test_a_vault_that_is_frozen_or_silent_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with town(tmp_path, monkeypatch) as place:
+        person = place.person()
+        place.deposit(5, person)
+        epoch = place.operator.settle()
+        assert person.ok("verify").err == ""
+        place.node.advance(SILENCE + 1)
+        place.node.mine(20)
+        assert "anybody may freeze the vault" in replace(person, url=NOWHERE).ok("verify").err
+        place.do(GUARDIAN, place.vault.prepare_freeze(GUARDIAN.address))
+        place.node.mine(20)
+        said = replace(person, url=NOWHERE).ok("verify").err
+        assert f"frozen and pays on epoch {epoch} alone" in said
 
 
 def test_with_the_ledger_gone_and_nothing_kept_nothing_is_verified(
