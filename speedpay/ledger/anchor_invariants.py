@@ -94,7 +94,11 @@ def _bound(connection: sa.Connection) -> Iterator[Broken]:
 
 
 def _payouts(connection: sa.Connection) -> Iterator[Broken]:
-    """Whoever has the key of a payout address has consented that the account names it."""
+    """Whoever has the key of a payout address has consented that the account names it.
+
+    ``salt_key`` is in nothing that is signed and kept, so another one than the owner gave is not found
+    here. No money depends on it: a leaf has its salt, and only later salts would come of another key.
+    """
     own = connection.execute(sa.select(ledger.c.network, ledger.c.ledger_id)).one()
     domain = Domain(own.network, own.ledger_id)
     for row in connection.execute(sa.select(payout_table)):

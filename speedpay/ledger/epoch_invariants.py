@@ -2,6 +2,7 @@
 
 ``quick`` compares sums. ``every`` computes the last tree and the journal's from what they are made
 of, all heads from their bytes, and asks of each unmarked account whether its leaf says what it holds.
+Older trees, as far as they are kept: ``kept_invariants.py``.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 
 from speedpay.errors import BadSignature, SpeedpayError
-from speedpay.ledger import epochs, journal_tree, leaves, tree
+from speedpay.ledger import epochs, journal_tree, kept_invariants, leaves, tree
 from speedpay.ledger.broken import Broken
 from speedpay.ledger.epochs import Epoch
 from speedpay.ledger.schema import epochs as table
@@ -57,7 +58,9 @@ def every(connection: sa.Connection, journal_key: bytes | None) -> Iterator[Brok
         yield Broken("I7", "epochs", f"cannot be read: {error}")
     if last is None:
         return
-    yield from _tree(connection, last)
+    seen: tree.Seen = {}
+    yield from _tree(connection, last, seen)
+    yield from kept_invariants.every(connection, last, seen)
     yield from _unmarked(connection)
     yield from _journal(connection, last.head, journal_key)
 
@@ -89,7 +92,7 @@ def _heads(connection: sa.Connection) -> Iterator[Broken]:
         prev, number, size = row["head"], row["number"], head.journal_size
 
 
-def _tree(connection: sa.Connection, last: Epoch) -> Iterator[Broken]:
+def _tree(connection: sa.Connection, last: Epoch, seen: tree.Seen) -> Iterator[Broken]:
     """I6: the last tree is that of the leaves, which stand from 0 on, one for each account."""
     head, where = last.head, f"epochs {last.number}"
     nodes: list[Node] = []
@@ -114,7 +117,7 @@ def _tree(connection: sa.Connection, last: Epoch) -> Iterator[Broken]:
     root = root_of(nodes)
     if (root.hash, root.sum, len(nodes)) != (head.root, head.liabilities.utok, head.leaf_count):
         yield Broken("I6", where, "its root is not that of the leaves")
-    for why in tree.broken_rows(connection, last.tree):
+    for why in tree.broken_rows(connection, last.tree, seen):
         yield Broken("I6", where, why)
     try:
         stored = b"".join(tree.leaf_nodes(connection, last.tree))

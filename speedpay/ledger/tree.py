@@ -27,6 +27,8 @@ from speedpay.proof.sum_tree import EMPTY, NODE_BYTES, Node, depth_of
 from speedpay.units import MAX_UTOK
 
 _AT_ONCE = 4096
+#: Rows that were examined: number → (height, the node on top, 40 bytes).
+Seen = dict[int, tuple[int, bytes]]
 _two_sums = Struct(">32xQ32xQ").unpack_from
 _put_node = Struct(">32sQ").pack_into
 
@@ -165,13 +167,20 @@ def _rows_below(connection: sa.Connection, rows: list[int], height: int) -> Iter
         yield from _rows_below(connection, [row for row in below if row], height - 1)
 
 
-def broken_rows(connection: sa.Connection, tree: Tree) -> Iterator[str]:
-    """Every row of ``tree`` whose hashes or sums do not follow from what is below, for fsck."""
+def broken_rows(connection: sa.Connection, tree: Tree, seen: Seen) -> Iterator[str]:
+    """Every row of ``tree`` whose hashes or sums do not follow from what is below, for fsck.
+
+    Rows ``seen`` under another tree are not read again; those of this one are added.
+    """
     waiting: list[tuple[int, int, bytes | None]] = []
     if tree.leaf_count:
         waiting.append((tree.row, tree.height - 1, None))
     while waiting:
         row, height, expected = waiting.pop()
+        if row in seen:
+            if expected is not None and seen[row] != (height, expected):
+                yield f"tree_nodes {row}: was edited: its hashes do not follow from each other"
+            continue
         try:
             body = _bodies(connection, [row])[row]
         except BooksBroken as error:
@@ -181,6 +190,7 @@ def broken_rows(connection: sa.Connection, tree: Tree) -> Iterator[str]:
         filled = [at for at in range(shape.width) if any(_bytes_of(shape, body, 0, at))]
         _rehash(shape, copy, filled)
         top = _bytes_of(shape, body, shape.bits, 0)
+        seen[row] = (height, top)
         if copy != body or expected not in (None, top):
             yield f"tree_nodes {row}: was edited: its hashes do not follow from each other"
         if height:

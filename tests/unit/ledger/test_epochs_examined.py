@@ -104,6 +104,48 @@ def test_an_edited_row_of_the_tree_is_named(desk: Closing) -> None:
     assert "is missing" in found
 
 
+OLD_ROOT = "(SELECT node FROM epochs WHERE number = 1)"
+OFTEN = "(SELECT position FROM former_leaves WHERE epoch = 3 ORDER BY version DESC LIMIT 1)"
+#: A row of epoch 1's tree that later ones share or replaced, below its root.
+OLD_ROW = "(SELECT node FROM former_nodes WHERE epoch = 2 ORDER BY node LIMIT 1)"
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        (
+            f"UPDATE tree_nodes SET body = zeroblob(length(body)) WHERE id = {OLD_ROOT}",
+            "epochs 1: ",
+        ),
+        (f"UPDATE tree_nodes SET body = zeroblob(length(body)) WHERE id = {OLD_ROW}", "epochs 1: "),
+        (f"DELETE FROM tree_nodes WHERE id = {OLD_ROW}", "epochs 1: "),
+        (
+            "UPDATE epochs SET node = (SELECT node FROM epochs WHERE number = 3) WHERE number = 2",
+            "epochs 2: its kept tree does not lead to its root",
+        ),
+        (
+            "INSERT INTO former_nodes SELECT 2, node FROM epochs WHERE number = 3",
+            "is still needed",
+        ),
+        ("UPDATE former_leaves SET balance = balance + 1 WHERE epoch = 3", "epochs 2: its kept"),
+        ("UPDATE former_leaves SET payout = zeroblob(19) WHERE epoch = 3", "is no leaf"),
+        ("UPDATE former_leaves SET salt = zeroblob(32) WHERE epoch = 2", "epochs 1: its kept"),
+        ("UPDATE former_leaves SET balance = 'much' WHERE epoch = 2", "is no leaf"),
+        ("DELETE FROM former_leaves WHERE epoch = 2", "epochs 1: its kept leaves"),
+        ("INSERT INTO former_leaves SELECT 3, 99, x'', 0, 0, x'', 1", "former_leaves 3 99"),
+        ("UPDATE former_leaves SET version = 3 WHERE epoch = 3", "after version 3"),
+        (f"UPDATE leaves SET version = version - 1 WHERE position = {OFTEN}", "after version"),
+        (
+            "UPDATE former_leaves SET salt = (SELECT salt FROM leaves l WHERE"
+            f" l.position = {OFTEN}) WHERE epoch = 2 AND position = {OFTEN}",
+            "twice",
+        ),
+    ],
+)
+def test_an_edited_proof_of_an_older_epoch_is_named(desk: Closing, change: str, names: str) -> None:
+    assert names in edit(desk, change)
+
+
 @pytest.mark.parametrize(
     ("change", "names"),
     [

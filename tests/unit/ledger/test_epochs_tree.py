@@ -38,7 +38,7 @@ def grown(connection: sa.Connection, before: Tree, leaves: list[Node], changed: 
     assert updated.root == root_of(leaves) == tree.root(connection, updated.tree)
     stored = b"".join(tree.leaf_nodes(connection, updated.tree))
     assert stored == b"".join(one.to_bytes() for one in leaves)
-    assert list(tree.broken_rows(connection, updated.tree)) == []
+    assert list(tree.broken_rows(connection, updated.tree, {})) == []
     return updated.tree
 
 
@@ -105,6 +105,6 @@ def test_a_sum_beyond_64_bits_is_refused_by_the_stored_tree(connection: sa.Conne
 def test_a_lost_row_is_named(connection: sa.Connection) -> None:
     made = grown(connection, NO_TREE, [leaf(at) for at in range(40)], set())
     connection.exec_driver_sql("DELETE FROM tree_nodes WHERE id = 1")
-    assert any("tree_nodes 1" in one for one in tree.broken_rows(connection, made))
+    assert any("tree_nodes 1" in one for one in tree.broken_rows(connection, made, {}))
     with pytest.raises(BooksBroken, match="tree_nodes 1"):
         tree.leaf_and_path(connection, made, 0)
