@@ -2,8 +2,10 @@
 
 With these, the words and the chain an owner can show and claim what is his when the ledger is gone. Each
 epoch is one evidence file (``proof/evidence.py``), so each can be handed to others as it is. The newest
-``KEPT`` stay: the vault pays against one of its last 8 anchors, so 64 are more than any claim can need,
-and at ten minutes an epoch they are ten hours of history for whoever has to argue with an operator.
+``KEPT`` that were found on the chain stay, and as many that were only shown: a ledger that shows epochs
+which never come pushes out no good one. The vault pays against one of its last 8 anchors, so 64 are more
+than any claim can need, and at ten minutes an epoch they are ten hours of history for whoever has to
+argue with an operator.
 """
 
 from __future__ import annotations
@@ -28,11 +30,18 @@ class Proofs:
         self._seen = self.folder / "seen.json"
 
     def keep(self, found: Evidence) -> None:
-        """Saves it, and drops what is older than the newest ``KEPT``. It must hold proof and head."""
+        """Saves it, and drops what is too old. It must hold proof and head."""
         assert found.proof is not None
         with files.locked(self._lock):
             files.write(self._path(found.proof.epoch), found.to_json())
-            for epoch in self.epochs()[KEPT:]:
+            epochs = self.epochs()
+            if len(epochs) <= KEPT:
+                return
+            found_on_chain = [
+                epoch for epoch in epochs if (one := self.of(epoch)) is not None and one.anchor
+            ]
+            only_shown = [epoch for epoch in epochs if epoch not in found_on_chain]
+            for epoch in (*found_on_chain[KEPT:], *only_shown[KEPT:]):
                 files.remove(self._path(epoch))
 
     def of(self, epoch: int) -> Evidence | None:

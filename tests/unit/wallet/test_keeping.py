@@ -134,6 +134,20 @@ def test_only_the_newest_proofs_stay_and_mismatches_always(tmp_path: Path) -> No
     assert second.exists()
 
 
+def test_epochs_that_were_only_shown_push_out_none_that_is_on_the_chain(tmp_path: Path) -> None:
+    """Signing heads of far epochs costs a hostile ledger nothing; the proofs are the owner's way out."""
+    proofs, made = Proofs(tmp_path, "a"), Epoch()
+    good = replace(_evidence(1), anchor=made.anchor)
+    proofs.keep(good)
+    for epoch in range(1_000, 1_000 + 2 * KEPT):
+        proofs.keep(_evidence(epoch))
+    assert proofs.of(1) == good
+    assert len(proofs.epochs()) == KEPT + 1
+    later = replace(_evidence(2), anchor=replace(made.anchor, epoch=2))
+    proofs.keep(later)
+    assert proofs.of(2) == later
+
+
 @pytest.mark.parametrize("content", [b"", b"{}", b"\x00" * 40])
 def test_a_proof_that_rotted_is_none_and_a_rotten_memory_is_said(
     tmp_path: Path, content: bytes
