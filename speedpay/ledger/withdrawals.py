@@ -82,21 +82,19 @@ def release(connection: sa.Connection, epoch: int, limit: Amount) -> Amount:
         needs[row.account] += row.amount - row.released
     shares = fair_shares(list(needs.values()), limit.utok)
     left = dict(zip(needs, shares, strict=True))
+    changed = []
     for row in rows:
         part = min(left[row.account], row.amount - row.released)
         if not part:
             continue
         left[row.account] -= part
-        released = row.released + part
-        connection.execute(
-            table.update()
-            .where(table.c.number == row.number)
-            .values(
-                released=released,
-                epoch=epoch,
-                state=_RELEASED if released == row.amount else _QUEUED,
-            )
-        )
+        done = row.released + part
+        state = _RELEASED if done == row.amount else _QUEUED
+        changed.append({"at": row.number, "done": done, "then": state})
+    if changed:
+        by_number = table.update().where(table.c.number == sa.bindparam("at"))
+        values = {"released": sa.bindparam("done"), "state": sa.bindparam("then"), "epoch": epoch}
+        connection.execute(by_number.values(values), changed)
     owners = {account for account, share in zip(needs, shares, strict=True) if share}
     if owners:
         book.mark_dirty(connection, owners)
