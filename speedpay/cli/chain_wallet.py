@@ -35,17 +35,23 @@ from speedpay.wallet.outbox import Outbox, Report, unheard
 from speedpay.wallet.proofs import Proofs
 from speedpay.wallet.receipts import NOTHING_GIVEN, Given
 
+_ANOTHER_CHAIN = (
+    "speedpay config show --origin; a chain that was begun anew has another ledger, and for that ledger"
+    " a wallet in another folder: SPEEDPAY_HOME"
+)
 _CLIENT_STORE = "client.db"
 _LEAST_POLL_S = 0.2  # a devnet makes blocks faster than anybody must know of them
 
 
 @dataclass(frozen=True, slots=True)
 class OnChain:
-    """The wallet's chain and the vault that it believes."""
+    """The wallet's chain and the vault that it believes. ``on_first_use``: since just now, on the
+    ledger's word alone."""
 
     tron: Tron
     vault: Vault
     bound: BoundVault
+    on_first_use: bool = False
 
 
 @contextmanager
@@ -68,7 +74,18 @@ def on_chain(
     """
     with tron_for(settings, opened) as tron:
         bound = _bound(settings, opened, tron, ledger)
-        yield OnChain(tron, Vault(tron, bound.vault), bound)
+        first = opened.place.chain is None and settings.vault is None
+        yield OnChain(tron, Vault(tron, bound.vault), bound, first)
+
+
+def say_vault(out: Output, chain: OnChain) -> None:
+    """What is believed on first use is said once: after that nobody changes it, and nobody asks."""
+    if chain.on_first_use:
+        named = address.to_base58(chain.bound.vault)
+        out.note(
+            f"The ledger's vault is {named}, says the ledger; this wallet believes no other from now on."
+            f'\nCompare it with what its operator publishes. To name it yourself: vault = "{named}"'
+        )
 
 
 def _bound(
@@ -86,7 +103,7 @@ def _bound(
         if tron.chain_id != known.chain_id:
             raise WrongNetwork(
                 f"the node is on another {tron.network.name} than the wallet's vault",
-                field="chain_nodes", hint="speedpay config show --origin",
+                field="chain_nodes", hint=_ANOTHER_CHAIN,
             )  # fmt: skip
         return known
     named = _named_by_ledger(ledger) if chosen is None else None  # the user's word needs no other

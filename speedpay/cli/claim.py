@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from speedpay.chain.address import to_base58
-from speedpay.cli.chain_wallet import OnChain, on_chain, outbox_of, proofs_of
+from speedpay.cli.chain_wallet import OnChain, on_chain, outbox_of, proofs_of, say_vault
 from speedpay.cli.output import Output, age_text, clean, time_text, tokens_text
 from speedpay.cli.unlock import ledger_of
 from speedpay.config import Settings
@@ -31,6 +31,7 @@ def claim(
         ledger_of(opened.place) as ledger,
         on_chain(settings, opened, ledger) as chain,
     ):
+        say_vault(out, chain)
         claiming = Claiming(chain.vault, outbox_of(settings, opened, chain.tron, "claim"), owner)
         given_back = [] if file else _give_back(out, claiming, chain)
         try:
@@ -53,7 +54,8 @@ def claim(
                 hint=f"try again in {age_text(wait_s)}",
             )
         to, network = to_base58(due.proof.payout), chain.tron.network.name
-        out.confirm(f"Have the vault pay {tokens_text(due.amount)} to {to} on {network}?")
+        fee = f"for a fee of about {Amount(claiming.fee_sun(due))} TRX"
+        out.confirm(f"Have the vault pay {tokens_text(due.amount)} to {to} on {network}, {fee}?")
         done = claiming.claim(due)
     text = (
         f"claimed {tokens_text(done.amount)} on epoch {done.epoch}, paid to {to} on {network}\n"

@@ -9,7 +9,7 @@ import click
 from speedpay.chain.address import to_base58
 from speedpay.chain.answers import Receipt
 from speedpay.cli import AMOUNT
-from speedpay.cli.chain_wallet import OnChain, on_chain, outbox_of
+from speedpay.cli.chain_wallet import OnChain, on_chain, outbox_of, say_vault
 from speedpay.cli.holdings import holdings, holdings_json, holdings_lines
 from speedpay.cli.output import Output, examples, pass_output, tokens_text
 from speedpay.cli.unlock import ledger_of, unlock, wallet_options
@@ -53,6 +53,7 @@ def fund(
         ledger_of(opened.place) as ledger,
         on_chain(settings, opened, ledger) as chain,
     ):
+        say_vault(out, chain)
         if amount is None:
             _show_address(out, settings, opened, chain)
             return

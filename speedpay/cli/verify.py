@@ -10,7 +10,14 @@ from pathlib import Path
 import click
 
 from speedpay.chain.address import to_base58
-from speedpay.cli.chain_wallet import OnChain, on_chain, promised, proofs_of, when_text
+from speedpay.cli.chain_wallet import (
+    OnChain,
+    on_chain,
+    promised,
+    proofs_of,
+    say_vault,
+    when_text,
+)
 from speedpay.cli.output import (
     Output,
     age_text,
@@ -101,6 +108,7 @@ def verify(
         ledger_of(opened.place) as ledger,
         on_chain(settings, opened, ledger) as chain,
     ):
+        say_vault(out, chain)
         try:
             verification = _verification(settings, opened, chain, ledger, proofs, accept_spent)
             found = verification.run(epoch)

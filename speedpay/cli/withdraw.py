@@ -51,7 +51,7 @@ from speedpay.wallet.withdrawing import Withdrawing
 )  # fmt: skip
 @click.option(
     "--save-proof", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE",
-    help="Write the proof to claim with, for somebody else to send.",
+    help="Write the proof to claim with, for somebody else to send; it shows account and balance.",
 )  # fmt: skip
 @wallet_options
 @pass_output

@@ -175,6 +175,10 @@ class Claiming:
             return False
         return (root.hash, root.sum) == (anchor.root, anchor.liabilities.utok)
 
+    def fee_sun(self, due: Due) -> int:
+        """About what the claim burns. Raises ChainRefused when the vault, or too little TRX, forbids it."""
+        return self._vault.prepare_claim(self._owner, due.proof).estimated_sun
+
     def claim(self, due: Due) -> Claimed:
         """Sends it once; a claim under way of an earlier command is finished first."""
         wish = {"account": due.proof.account.hex(), "epoch": str(due.proof.epoch)}

@@ -166,7 +166,7 @@ def test_a_vault_that_is_frozen_or_silent_is_warned_of(
         person = place.person()
         place.deposit(5, person)
         epoch = place.operator.settle()
-        assert person.ok("verify").err == ""
+        assert "warning" not in person.ok("verify").err
         place.node.advance(SILENCE + 1)
         place.node.mine(20)
         assert "anybody may freeze the vault" in replace(person, url=NOWHERE).ok("verify").err
@@ -242,6 +242,19 @@ def test_a_node_of_another_development_chain_is_not_the_wallets(
     with devnet(block_time=None) as other:
         done = replace(person, node_url=other.url).run("verify", "--json")
     assert (done.exit_code, done.error["code"]) == (1, "wrong_network")
+    assert "a wallet in another folder" in done.error["hint"], "and says the way out"
+
+
+def test_a_vault_on_the_ledgers_word_alone_is_said_once(
+    place: Town, people: list[Person], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vault = to_base58(place.vault.address)
+    first, again = place.person().ok("fund"), people[0].ok("verify")
+    assert f"The ledger's vault is {vault}, says the ledger" in first.err
+    assert "says the ledger" not in people[0].ok("verify").err
+    assert f"\nvault      {vault}\n" in again.out
+    monkeypatch.setenv("SPEEDPAY_VAULT", vault)
+    assert "says the ledger" not in place.person().ok("fund").err
 
 
 def test_whoever_never_had_tokens_is_told_so(place: Town, people: list[Person]) -> None:

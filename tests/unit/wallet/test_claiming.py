@@ -59,8 +59,10 @@ def test_what_was_released_is_paid_once_its_anchor_is_old_enough(
     chain.devnet.mine()
     due = claiming.due(ALICE, proof_of)
     assert due.from_time is None
+    told_sun = claiming.fee_sun(due)
     paid = claiming.claim(due)
     assert (paid.amount, paid.to, paid.epoch) == (Amount(8 * SUN), PAYOUT, 1)
+    assert 0 < paid.fee_sun <= told_sun < 10 * SUN
     assert chain.token.balance_of(PAYOUT) == 8 * SUN
     with pytest.raises(NotFound, match="8 tok were paid"):
         claiming.due(ALICE, proof_of)
