@@ -39,6 +39,7 @@ _ANOTHER_CHAIN = (
     "speedpay config show --origin; a chain that was begun anew has another ledger, and for that ledger"
     " a wallet in another folder: SPEEDPAY_HOME"
 )
+REFUSED = "the node refuses the transaction; waiting until it can never be taken, a minute or two"
 _CLIENT_STORE = "client.db"
 _LEAST_POLL_S = 0.2  # a devnet makes blocks faster than anybody must know of them
 

@@ -9,7 +9,7 @@ import click
 from speedpay.chain.address import to_base58
 from speedpay.chain.answers import Receipt
 from speedpay.cli import AMOUNT
-from speedpay.cli.chain_wallet import OnChain, on_chain, outbox_of, say_vault
+from speedpay.cli.chain_wallet import REFUSED, OnChain, on_chain, outbox_of, say_vault
 from speedpay.cli.holdings import holdings, holdings_json, holdings_lines
 from speedpay.cli.output import Output, examples, pass_output, tokens_text
 from speedpay.cli.unlock import ledger_of, unlock, wallet_options
@@ -99,6 +99,8 @@ def _funding(
     def happened(step: str, news: str, job: Job, receipt: Receipt | None) -> None:
         if step == "deposit" and news == "seen" and receipt is not None:
             staged(Stage.SEEN, receipt.txid)
+        elif news == "refused":
+            out.note(REFUSED)
 
     place, keys = opened.place, opened.keys
     assert place.account is not None

@@ -9,7 +9,7 @@ import click
 from speedpay.chain import address
 from speedpay.chain.answers import Receipt
 from speedpay.chain.tron import Tron
-from speedpay.cli.chain_wallet import on_chain, outbox_of, tron_for
+from speedpay.cli.chain_wallet import REFUSED, on_chain, outbox_of, tron_for
 from speedpay.cli.holdings import coin_of, holdings, holdings_json, holdings_lines
 from speedpay.cli.output import Output, examples, pass_output, time_text
 from speedpay.cli.unlock import keystore_of, ledger_of, unlock, wallet_options
@@ -94,6 +94,8 @@ def chain_send(
             if receipt is not None:
                 out.event(news, {"txid": receipt.txid.hex(), "block": receipt.block})
                 out.note(f"{news} in block {receipt.block}: {receipt.txid.hex()}")
+            elif news == "refused":
+                out.note(REFUSED)
 
         sent = send(tron, outbox_of(settings, opened, tron, "send", happened), owner, transfer)
     if sent.earlier is not None:

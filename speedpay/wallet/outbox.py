@@ -71,7 +71,7 @@ class Job:
         return cls(wish, begun, signed, resumed=True)
 
 
-#: What happened to a step: "stored", "sent", "seen" (its receipt) or "solid" (its receipt).
+#: What happened to a step: "stored", "sent", "refused", "seen" (its receipt) or "solid" (its receipt).
 Report = Callable[[str, str, Job, Receipt | None], None]
 
 
@@ -149,8 +149,12 @@ class Outbox:
     def _result(
         self, signed: Signed, step: str, job: Job, solid: bool, never_sent: bool
     ) -> Receipt | None:
-        """Sends until there is a receipt; None once the transaction is lost for good."""
-        resend_at, seen = 0.0, False
+        """Sends until there is a receipt; None once the transaction is lost for good.
+
+        Raises ChainRefused for a fresh one that was refused, when it is past its expiry and not before:
+        a node that says no and keeps the bytes would have the user pay a second time.
+        """
+        resend_at, seen, refusal = 0.0, False, None
         while True:
             if solid and (final := self._chain.receipt(signed.txid, solid=True)) is not None:
                 self._report(step, "solid", job, final)
@@ -163,21 +167,26 @@ class Outbox:
             seen = receipt is not None  # a reorg may undo its block
             if not seen and time.monotonic() >= resend_at:
                 if self._chain.expired(signed) and not self._chain.known(signed.txid):
-                    return None
-                self._send(signed, step, job, never_sent)
+                    if refusal is None:
+                        return None
+                    rest = {name: text for name, text in job.signed.items() if name != step}
+                    self._store(replace(job, signed=rest))
+                    raise refusal
+                refused = self._send(signed, step, job)
+                refusal = refused if never_sent or refused is None else refusal
                 never_sent, resend_at = False, time.monotonic() + self._resend_s
             self._sleep(self._poll_s)
 
-    def _send(self, signed: Signed, step: str, job: Job, never_sent: bool) -> None:
+    def _send(self, signed: Signed, step: str, job: Job) -> ChainRefused | None:
+        """A refusal says little: sent before, it may be in a block that this node has not seen, and
+        only its expiry on a solid block says that it never comes."""
         try:
             self._chain.broadcast(signed)
-        except ChainRefused:
-            # Sent before, it may be in a block that this node has not seen: only its expiry on a
-            # solid block says that it never comes. Nobody else ever held a fresh one.
-            if never_sent:
-                self._store(replace(job, signed={k: v for k, v in job.signed.items() if k != step}))
-                raise
+        except ChainRefused as error:
+            self._report(step, "refused", job, None)
+            return error
         self._report(step, "sent", job, None)
+        return None
 
     def _store(self, job: Job) -> None:
         files.write(self._path, json.dumps(job.to_json()).encode())

@@ -131,6 +131,49 @@ def test_a_transaction_that_is_refused_leaves_nothing_behind(chain: World, tmp_p
     assert not left.signed
 
 
+class _Refuses:
+    """A chain whose node says no to the first transaction, keeps it, and gives it on later or never."""
+
+    def __init__(self, chain: World, later: bool) -> None:
+        self._chain, self._later, self.refused = chain, later, 0
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._chain.tron, name)
+
+    def broadcast(self, signed: Signed) -> None:
+        self.refused += 1
+        if self._later:
+            self._chain.tron.broadcast(signed)
+        elif self.refused == 2:
+            self._chain.devnet.advance(120)  # past the expiry
+        raise ChainRefused("no", field="SIGERROR")
+
+
+@pytest.mark.parametrize("later", [True, False])
+def test_what_a_node_refuses_and_keeps_is_not_paid_a_second_time(
+    chain: World, tmp_path: Path, later: bool
+) -> None:
+    name = f"refused {later}"
+    who, before = chain.rich(name), chain.tron.trx_balance(BOB)
+    outbox = Outbox(
+        tmp_path, "job", _Refuses(chain, later), who, poll_s=0, resend_s=0,
+        sleep=lambda _: _mined(chain),
+    )  # fmt: skip
+    if later:
+        _pay(chain, outbox, name)
+    else:
+        with pytest.raises(ChainRefused, match="no"):
+            _pay(chain, outbox, name)
+        left = outbox.job()
+        assert left is not None
+        assert not left.signed, "nothing of it can be in a block any more"
+    assert _received(chain, before) == (5 if later else 0)
+
+
+def _mined(chain: World) -> None:
+    chain.devnet.mine()
+
+
 def test_with_the_chain_away_the_job_stays(chain: World, tmp_path: Path) -> None:
     who, before = chain.rich("away"), chain.tron.trx_balance(BOB)
     node = chain.devnet.nodes[0]
