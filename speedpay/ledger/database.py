@@ -36,8 +36,11 @@ class Database:
         self.stopped: str | None = None
         # Threads queue here fairly; SQLite's busy handler, which polls, is left to other processes.
         self._one_writer = threading.Lock()
-        with contextlib.suppress(OSError):  # SQLite says more clearly what is wrong with the path
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        # O_EXCL: a file that exists is never opened here. Closing any descriptor of it would drop the
+        # locks that SQLite holds in this process, and another one's last connection, such as fsck's,
+        # would take the log away from under us. SQLite says more clearly what is wrong with the path.
+        with contextlib.suppress(OSError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         self._engine = sa.create_engine(
             f"sqlite:///{path}", pool_size=20, max_overflow=20, pool_timeout=30
         )

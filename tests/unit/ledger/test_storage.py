@@ -6,6 +6,8 @@ import os
 import re
 import sqlite3
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from alembic.migration import MigrationContext
 
 from speedpay.errors import BooksBroken, KeystoreDamaged, LedgerFailed
 from speedpay.ledger import keys, migrations
+from speedpay.ledger.database import Database
 from speedpay.ledger.keys import CERTIFICATE_S
 from speedpay.ledger.schema import metadata
 from speedpay.ledger.service import Service, Settings
@@ -282,3 +285,21 @@ def test_after_an_error_of_the_disk_nothing_is_written_again(
     with pytest.raises(LedgerFailed, match="stopped"):
         desk.ask(calls.send(ann.key, ann.account, order, fresh()))
     assert desk.credit(ann) == 10_000_000
+
+
+def test_a_second_opening_in_one_process_leaves_the_first_its_locks(desk: Desk) -> None:
+    """POSIX locks belong to the process: closing any descriptor of the file drops them all, and then
+    whoever looks at the books from outside takes the log away as the last one to leave."""
+    ann, ben = desk.person(), desk.person()
+    path = desk.service.database.path
+    second = Database(path)
+    with second.read() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM accounts").scalar_one() >= 2
+    second.close()
+    look = (
+        "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('SELECT * FROM ledger')"
+    )
+    subprocess.run([sys.executable, "-c", look, str(path)], check=True, timeout=30)
+    assert path.with_name(path.name + "-wal").exists()
+    desk.ask(calls.send(ann.key, ann.account, Send(ben.account, CREDIT, Amount(5)), fresh()))
+    assert desk.credit(ben) == 10_000_005
