@@ -108,9 +108,11 @@ def test_a_leecher_sells_what_it_has_and_is_bid_to_like_a_seeder(town: Town) -> 
                 receipt = await buyer.get(auto(), first, second, leecher)
             await free
         paid = {payee.peer.partition(":")[0]: payee.paid.utok for payee in receipt.payees}
-        assert paid.keys() == {first.address, second.address, leecher.address}
-        assert sellers[0].credit == WELCOME + paid[first.address]
-        assert sellers[1].credit == WELCOME + paid[second.address]
+        # 8 MiB may be there before one of the two seeders has its escrow.
+        assert paid.keys() <= {first.address, second.address, leecher.address}
+        assert leecher.address in paid
+        assert sellers[0].credit == WELCOME + paid.get(first.address, 0)
+        assert sellers[1].credit == WELCOME + paid.get(second.address, 0)
         assert middle.credit == WELCOME + paid[leecher.address]
         assert sum(paid.values()) == receipt.paid.utok == WELCOME - payer.credit
 
