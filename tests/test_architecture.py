@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LINES = (
     ("errors",),
     ("units",),
-    ("signing", "config"),
+    ("signing", "config", "wal"),
     ("channel", "market", "proof"),
     ("peer",),
     ("ledger_api", "swarm", "chain"),

@@ -17,6 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
+from speedpay import wal
 from speedpay.channel.payee import PayeeChannel
 from speedpay.channel.payer import PayerChannel
 from speedpay.channel.voucher import SignedStatement, Statement, Voucher
@@ -25,6 +26,8 @@ from speedpay.market.bidder import Plan
 from speedpay.units import ZERO, Amount, MoneyClass
 
 _VERSION = 1
+#: For another client of this user that is writing.
+_WAIT_S = 10.0
 _UNUSABLE = ("SQLITE_CANTOPEN", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_PERM", "SQLITE_READONLY")
 _tables = sa.MetaData()
 _blob, _whole, _text = sa.LargeBinary, sa.BigInteger, sa.Text
@@ -134,7 +137,7 @@ class Store:
     def __init__(self, path: Path) -> None:
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 10})
+        self._engine = sa.create_engine(f"sqlite:///{path}")
         sa.event.listen(self._engine, "connect", _configure)
         with self._write() as db:
             version = db.exec_driver_sql("PRAGMA user_version").scalar_one()
@@ -353,6 +356,11 @@ class Store:
                     f"the client's records cannot be written, so nothing more is paid: {error.orig}",
                     hint="free some space, then run the same command again",
                 ) from error
+            if name.startswith("SQLITE_BUSY"):
+                raise InvalidSetting(
+                    f"{self._path} is in use by another speedpay, and has been for {_WAIT_S:.0f} s",
+                    field="store", hint="wait for it or end it, then run the same command again",
+                ) from error  # fmt: skip
             if name.startswith(_UNUSABLE):
                 raise InvalidSetting(
                     f"{self._path} cannot be used: {error.orig}", field="store",
@@ -362,9 +370,7 @@ class Store:
 
 
 def _configure(connection: Any, _record: object) -> None:
-    connection.isolation_level = None  # transactions begin where we say so
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-        connection.execute(f"PRAGMA {pragma}")
+    wal.switch_on(connection, _WAIT_S)
 
 
 def _plan(row: Any) -> StoredPlan:

@@ -19,9 +19,10 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from speedpay import wal
 from speedpay.errors import LedgerFailed
 
-_BUSY_MS = 10_000
+_WAIT_S = 10.0
 _STOPS = ("SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB")
 #: Of a large transaction: 64 MiB in memory, and no checkpoint.
 _SIZES = {"cache_size": -65_536, "wal_autocheckpoint": 0}
@@ -119,14 +120,7 @@ def _first_error(error: BaseException) -> str:
 
 
 def _prepare(connection: sqlite3.Connection, _: object) -> None:
-    connection.isolation_level = None  # transactions are ours alone, see _begin
-    for pragma in (
-        f"busy_timeout = {_BUSY_MS}",
-        "journal_mode = WAL",
-        "synchronous = FULL",
-        "foreign_keys = ON",
-    ):
-        connection.execute(f"PRAGMA {pragma}")
+    wal.switch_on(connection, _WAIT_S)
 
 
 @contextmanager

@@ -287,7 +287,8 @@ def test_without_room_nothing_is_half_written_and_all_that_was_said_to_be_kept_i
     again.close()
 
 
-def test_many_clients_may_open_one_new_store_at_once(path: Path) -> None:
+@pytest.mark.parametrize("_round", range(10))
+def test_many_clients_may_open_one_new_store_at_once(path: Path, _round: int) -> None:
     failures: list[BaseException] = []
 
     def work(infohash: bytes) -> None:
@@ -306,6 +307,23 @@ def test_many_clients_may_open_one_new_store_at_once(path: Path) -> None:
     assert failures == []
     store = Store(path)
     assert all(store.plan_of(bytes([n]) * 20) for n in range(8))
+    store.close()
+
+
+def test_a_store_that_another_client_holds_is_named_and_nothing_is_lost(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("speedpay.client.store._WAIT_S", 0.1)
+    store = Store(path)
+    store.save_plan(HASH, PLAN, MoneyClass.CREDIT)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(InvalidSetting, match="in use by another speedpay") as refused:
+        Store(path)
+    assert refused.value.field == "store"
+    other.execute("ROLLBACK")
+    other.close()
+    assert store.plan_of(HASH)
     store.close()
 
 
