@@ -21,71 +21,19 @@ from speedpay import wal
 from speedpay.channel.payee import PayeeChannel
 from speedpay.channel.payer import PayerChannel
 from speedpay.channel.voucher import SignedStatement, Statement, Voucher
+from speedpay.client import tables
 from speedpay.errors import DiskFull, InvalidSetting, Malformed
 from speedpay.market.bidder import Plan
 from speedpay.units import ZERO, Amount, MoneyClass
 
-_VERSION = 1
 #: For another client of this user that is writing.
 _WAIT_S = 10.0
 _UNUSABLE = ("SQLITE_CANTOPEN", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_PERM", "SQLITE_READONLY")
-_tables = sa.MetaData()
-_blob, _whole, _text = sa.LargeBinary, sa.BigInteger, sa.Text
-
-#: One purchase of a torrent. ``done``: the download is complete; the next one makes a new plan.
-_plans = sa.Table(
-    "plans", _tables,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("infohash", _blob, nullable=False),
-    sa.Column("body", _text, nullable=False),
-    sa.Column("money_class", _text, nullable=False),
-    sa.Column("done", sa.Boolean, nullable=False, default=False),
-)  # fmt: skip
-#: Requests to the ledger that may have happened: repeated with the same key until it answers.
-_orders = sa.Table(
-    "orders", _tables,
-    sa.Column("key", _blob, primary_key=True),
-    sa.Column("plan", sa.ForeignKey("plans.id"), nullable=False),
-    sa.Column("payee_key", _blob, nullable=False),
-    sa.Column("nonce", _blob, nullable=False),
-    sa.Column("channel", _blob),
-    sa.Column("amount", _whole, nullable=False),
-    sa.Column("lifetime_s", _whole, nullable=False),
-)  # fmt: skip
-_paying = sa.Table(
-    "paying", _tables,
-    sa.Column("channel", _blob, primary_key=True),
-    sa.Column("plan", sa.ForeignKey("plans.id"), nullable=False),
-    sa.Column("statement", _blob, nullable=False),
-    sa.Column("signature", _blob, nullable=False),
-    sa.Column("signed", _whole, nullable=False),
-    sa.Column("acknowledged", _whole, nullable=False),
-    sa.Column("paid", _whole),
-)  # fmt: skip
-_paid = sa.Table(
-    "paid", _tables,
-    sa.Column("channel", _blob, primary_key=True),
-    sa.Column("infohash", _blob, nullable=False),
-    sa.Column("statement", _blob, nullable=False),
-    sa.Column("signature", _blob, nullable=False),
-    sa.Column("cumulative", _whole, nullable=False),
-    sa.Column("voucher", _blob),
-    sa.Column("redeemed", _whole, nullable=False),
-    sa.Column("closed", sa.Boolean, nullable=False),
-    sa.Column("at", _whole, nullable=False),
-)  # fmt: skip
-_resumes = sa.Table(
-    "resumes", _tables,
-    sa.Column("infohash", _blob, primary_key=True),
-    sa.Column("save_dir", _text, nullable=False),
-    sa.Column("data", _blob, nullable=False),
-)  # fmt: skip
-
 
 # Built once: they run for every voucher, and building one costs as much as executing it.
 _SAVE_PAYER = (
-    _paying.update()
-    .where(_paying.c.channel == sa.bindparam("identity"))
+    tables.paying.update()
+    .where(tables.paying.c.channel == sa.bindparam("identity"))
     .values(
         {
             name: sa.bindparam(f"new_{name}")
@@ -94,8 +42,8 @@ _SAVE_PAYER = (
     )
 )
 _SAVE_VOUCHER = (
-    _paid.update()
-    .where(_paid.c.channel == sa.bindparam("identity"))
+    tables.paid.update()
+    .where(tables.paid.c.channel == sa.bindparam("identity"))
     .values({name: sa.bindparam(f"new_{name}") for name in ("cumulative", "voucher")})
 )
 
@@ -141,12 +89,12 @@ class Store:
         sa.event.listen(self._engine, "connect", _configure)
         with self._write() as db:
             version = db.exec_driver_sql("PRAGMA user_version").scalar_one()
-            if version not in (0, _VERSION):
+            if version not in (*tables.UPGRADED_FROM, tables.VERSION):
                 raise InvalidSetting(
                     f"{path} was written by another version of speedpay", field="store"
                 )
-            _tables.create_all(db)
-            db.exec_driver_sql(f"PRAGMA user_version={_VERSION}")
+            tables.METADATA.create_all(db)
+            db.exec_driver_sql(f"PRAGMA user_version={tables.VERSION}")
         path.chmod(0o600)
 
     def close(self) -> None:
@@ -156,9 +104,11 @@ class Store:
 
     def plan_of(self, infohash: bytes) -> StoredPlan | None:
         """The purchase of this torrent that is not done yet."""
-        query = sa.select(_plans).where(_plans.c.infohash == infohash, ~_plans.c.done)
+        query = sa.select(tables.plans).where(
+            tables.plans.c.infohash == infohash, ~tables.plans.c.done
+        )
         with self._read() as db:
-            row = db.execute(query.order_by(_plans.c.id.desc()).limit(1)).first()
+            row = db.execute(query.order_by(tables.plans.c.id.desc()).limit(1)).first()
         return None if row is None else _plan(row)
 
     def save_plan(self, infohash: bytes, plan: Plan, money_class: MoneyClass) -> StoredPlan:
@@ -167,37 +117,43 @@ class Store:
         known = self.plan_of(infohash)
         with self._write() as db:
             if known is not None:
-                db.execute(_plans.update().where(_plans.c.id == known.id).values(body=body))
+                db.execute(
+                    tables.plans.update().where(tables.plans.c.id == known.id).values(body=body)
+                )
                 return StoredPlan(known.id, infohash, plan, known.money_class)
             row = {"infohash": infohash, "body": body, "money_class": money_class, "done": False}
-            number = db.execute(_plans.insert().values(row)).inserted_primary_key
+            number = db.execute(tables.plans.insert().values(row)).inserted_primary_key
         assert number is not None
         return StoredPlan(int(number[0]), infohash, plan, money_class)
 
     def plan_done(self, plan: StoredPlan) -> None:
         with self._write() as db:
-            db.execute(_plans.update().where(_plans.c.id == plan.id).values(done=True))
+            db.execute(tables.plans.update().where(tables.plans.c.id == plan.id).values(done=True))
 
     def settled(self, plan: StoredPlan) -> Amount:
         """Paid on channels of this plan that the ledger has closed."""
-        total = sa.select(sa.func.coalesce(sa.func.sum(_paying.c.paid), 0))
+        total = sa.select(sa.func.coalesce(sa.func.sum(tables.paying.c.paid), 0))
         with self._read() as db:
-            return Amount(int(db.execute(total.where(_paying.c.plan == plan.id)).scalar_one()))
+            return Amount(
+                int(db.execute(total.where(tables.paying.c.plan == plan.id)).scalar_one())
+            )
 
     def given(self, money_class: MoneyClass) -> tuple[Amount, Amount]:
         """Of this class: what sellers have surely taken by now, and what they may take at most."""
-        settled = sa.func.coalesce(sa.func.sum(_paying.c.paid), 0)
+        settled = sa.func.coalesce(sa.func.sum(tables.paying.c.paid), 0)
         promised = sa.func.coalesce(
-            sa.func.sum(sa.func.coalesce(_paying.c.paid, _paying.c.signed)), 0
+            sa.func.sum(sa.func.coalesce(tables.paying.c.paid, tables.paying.c.signed)), 0
         )
-        query = sa.select(settled, promised).join(_plans, _paying.c.plan == _plans.c.id)
+        query = sa.select(settled, promised).join(
+            tables.plans, tables.paying.c.plan == tables.plans.c.id
+        )
         with self._read() as db:
-            row = db.execute(query.where(_plans.c.money_class == money_class)).one()
+            row = db.execute(query.where(tables.plans.c.money_class == money_class)).one()
         return Amount(int(row[0])), Amount(int(row[1]))
 
     def payees(self, plan: StoredPlan) -> list[tuple[bytes, Amount]]:
         """(payee key, paid or still promised) of everyone whom this plan has paid anything."""
-        query = sa.select(_paying).where(_paying.c.plan == plan.id)
+        query = sa.select(tables.paying).where(tables.paying.c.plan == plan.id)
         totals: dict[bytes, Amount] = {}
         with self._read() as db:
             for row in db.execute(query).all():
@@ -213,12 +169,12 @@ class Store:
             "lifetime_s": order.lifetime_s,
         }  # fmt: skip
         with self._write() as db:
-            db.execute(_orders.insert().values(row))
+            db.execute(tables.orders.insert().values(row))
 
     def drop_order(self, order: Order) -> None:
         """The ledger has refused it for good."""
         with self._write() as db:
-            db.execute(_orders.delete().where(_orders.c.key == order.key))
+            db.execute(tables.orders.delete().where(tables.orders.c.key == order.key))
 
     def order_filled(self, order: Order, opened: SignedStatement) -> None:
         """The ledger has locked it: the channel is on record in the same step."""
@@ -228,13 +184,15 @@ class Store:
             "signature": opened.signature, "signed": 0, "acknowledged": 0,
         }  # fmt: skip
         newer = {"statement": row["statement"], "signature": row["signature"]}
-        statement = insert(_paying).values(row)
+        statement = insert(tables.paying).values(row)
         with self._write() as db:
             db.execute(statement.on_conflict_do_update(index_elements=["channel"], set_=newer))
-            db.execute(_orders.delete().where(_orders.c.key == order.key))
+            db.execute(tables.orders.delete().where(tables.orders.c.key == order.key))
 
     def orders(self) -> list[Order]:
-        query = sa.select(_orders, _plans).join(_plans, _orders.c.plan == _plans.c.id)
+        query = sa.select(tables.orders, tables.plans).join(
+            tables.plans, tables.orders.c.plan == tables.plans.c.id
+        )
         with self._read() as db:
             rows = db.execute(query).all()
         return [
@@ -270,10 +228,12 @@ class Store:
 
     def open_paying(self, plan: StoredPlan | None = None) -> list[tuple[PayerChannel, StoredPlan]]:
         """Channels we pay on that the ledger has not closed, of one plan or of all."""
-        query = sa.select(_paying, _plans).join(_plans, _paying.c.plan == _plans.c.id)
-        query = query.where(_paying.c.paid.is_(None))
+        query = sa.select(tables.paying, tables.plans).join(
+            tables.plans, tables.paying.c.plan == tables.plans.c.id
+        )
+        query = query.where(tables.paying.c.paid.is_(None))
         if plan is not None:
-            query = query.where(_paying.c.plan == plan.id)
+            query = query.where(tables.paying.c.plan == plan.id)
         with self._read() as db:
             rows = db.execute(query).all()
         return [
@@ -289,48 +249,52 @@ class Store:
 
     def payer_closed(self, channel: bytes, paid: Amount) -> None:
         with self._write() as db:
-            db.execute(_paying.update().where(_paying.c.channel == channel).values(paid=paid.utok))
+            db.execute(
+                tables.paying.update()
+                .where(tables.paying.c.channel == channel)
+                .values(paid=paid.utok)
+            )
 
     def open_paid(self) -> list[Earned]:
         """Channels that pay us and are not closed."""
         with self._read() as db:
-            rows = db.execute(sa.select(_paid).where(~_paid.c.closed)).all()
+            rows = db.execute(sa.select(tables.paid).where(~tables.paid.c.closed)).all()
         return [_earned(row) for row in rows]
 
     def earned(self, channel: bytes) -> Earned | None:
         with self._read() as db:
-            row = db.execute(sa.select(_paid).where(_paid.c.channel == channel)).first()
+            row = db.execute(sa.select(tables.paid).where(tables.paid.c.channel == channel)).first()
         return None if row is None else _earned(row)
 
     def redeemed(self, channel: bytes, total: Amount, closed: bool) -> None:
-        query = _paid.update().where(_paid.c.channel == channel)
+        query = tables.paid.update().where(tables.paid.c.channel == channel)
         with self._write() as db:
             db.execute(query.values(redeemed=total.utok, closed=closed))
 
     def earned_total(self, since: int = 0) -> Amount:
         """Accepted in vouchers since then (unix seconds), redeemed or not."""
-        total = sa.select(sa.func.coalesce(sa.func.sum(_paid.c.cumulative), 0))
+        total = sa.select(sa.func.coalesce(sa.func.sum(tables.paid.c.cumulative), 0))
         with self._read() as db:
-            return Amount(int(db.execute(total.where(_paid.c.at >= since)).scalar_one()))
+            return Amount(int(db.execute(total.where(tables.paid.c.at >= since)).scalar_one()))
 
     # --- torrents --------------------------------------------------------------------------------
 
     def save_resume(self, infohash: bytes, save_dir: Path, data: bytes) -> None:
         row = {"infohash": infohash, "save_dir": str(save_dir), "data": data}
-        statement = insert(_resumes).values(row)
+        statement = insert(tables.resumes).values(row)
         with self._write() as db:
             db.execute(statement.on_conflict_do_update(index_elements=["infohash"], set_=row))
 
     def resume_of(self, infohash: bytes, save_dir: Path) -> bytes | None:
-        query = sa.select(_resumes.c.data).where(
-            _resumes.c.infohash == infohash, _resumes.c.save_dir == str(save_dir)
+        query = sa.select(tables.resumes.c.data).where(
+            tables.resumes.c.infohash == infohash, tables.resumes.c.save_dir == str(save_dir)
         )
         with self._read() as db:
             return db.execute(query).scalar_one_or_none()
 
     def drop_resume(self, infohash: bytes) -> None:
         with self._write() as db:
-            db.execute(_resumes.delete().where(_resumes.c.infohash == infohash))
+            db.execute(tables.resumes.delete().where(tables.resumes.c.infohash == infohash))
 
     # --- plumbing --------------------------------------------------------------------------------
 
@@ -407,5 +371,5 @@ def _save_payee(
         "channel": identity, "infohash": infohash, "redeemed": 0, "closed": False,
         "at": int(time.time()),
     }  # fmt: skip
-    statement = insert(_paid).values(values | fresh)
+    statement = insert(tables.paid).values(values | fresh)
     db.execute(statement.on_conflict_do_update(index_elements=["channel"], set_=values))
