@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from speedpay.channel.payee import PayeeChannel
@@ -26,6 +26,7 @@ from speedpay.errors import ChannelClosed, NotFound, Refused, WrongLedger, Wrong
 from speedpay.ledger_api.client import AsyncLedgerClient
 from speedpay.market.allocator import CONTROL_WEIGHT, Demand, weights
 from speedpay.market.bidder import Explanation
+from speedpay.market.place import place_of
 from speedpay.peer.buyer import Buyer
 from speedpay.peer.conversation import Conversation
 from speedpay.peer.effects import (
@@ -69,7 +70,7 @@ _FRAME_BYTES = 6  # around each payload: length (4), BEP 10's 20, the extension'
 @dataclass(slots=True)
 class Peer:
     """One connection. ``wants``: it is interested in what we hold; ``ask``: its newest, kept for a
-    purchase that begins later."""
+    purchase that begins later; ``place``: what counts as one when the upload is divided."""
 
     connection: int
     infohash: bytes
@@ -79,6 +80,10 @@ class Peer:
     ask: Ask | None = None
     interesting: bool = False
     wants: bool = False
+    place: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.place = place_of(self.address)
 
 
 @dataclass(slots=True)
@@ -271,7 +276,7 @@ class Market:
         """A message goes to the side that it is for; of those that go either way the channel tells."""
         if isinstance(message, Hello):
             key = self._account.keys.payee_key(peer.infohash)
-            return self.seller.met(peer.connection, key, peer.wants, utc)
+            return self.seller.met(peer.connection, key, peer.place, peer.wants, utc)
         selling = isinstance(message, _EITHER_WAY) and self.seller.has_channel(
             peer.connection, message.channel
         )
@@ -399,7 +404,7 @@ class Market:
         demands = self.seller.demands(now)
         known = {demand.connection for demand in demands}
         demands += [
-            Demand(peer.connection, NO_PRICE)
+            Demand(peer.connection, NO_PRICE, peer.place)
             for peer in self.peers.values()
             if peer.wants and peer.connection not in known
         ]

@@ -2,14 +2,16 @@
 
 A guaranteed free pool goes to those who do not pay, equally; the rest to payers in proportion to the
 price they committed to. Nothing is left idle: where only one kind of peer wants data, it gets all.
-libtorrent divides an upload limit by integer weights 1 … 255, so shares end as such weights, rounded in
-favour of the free pool.
+Connections of one *place* (``place.py``) count once among payers, with the highest of their prices, and
+once among those who do not pay: opening more of them moves nothing. libtorrent divides an upload limit by
+integer weights 1 … 255, so shares end as such weights, rounded in favour of the free pool.
+``docs/market.md`` compares this rule with others and says where it ends.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -25,22 +27,32 @@ MIN_FREE_POOL = Share(100_000)
 @dataclass(frozen=True, slots=True)
 class Demand:
     """One connection that wants data. ``price`` is zero for everyone in the free lane: ordinary peers,
-    bids below the ask, payers whose vouchers lag."""
+    bids below the ask, payers whose vouchers lag. ``place``: what ``place_of`` says of its address."""
 
     connection: int
     price: Price
+    place: str
 
 
 def shares(demands: Sequence[Demand], free_pool: Share) -> Mapping[int, Fraction]:
-    """connection → its due share of the upload; they add up to one unless nobody wants anything."""
-    payers = [demand for demand in demands if demand.price]
-    free = [demand for demand in demands if not demand.price]
-    pool = _pool(free_pool)
-    for_free = pool if payers and free else Fraction(1 if free else 0)
-    total = sum(demand.price.utok_per_mib for demand in payers)
-    due = {demand.connection: for_free / len(free) for demand in free}
-    for demand in payers:
-        due[demand.connection] = (1 - for_free) * Fraction(demand.price.utok_per_mib, total)
+    """connection → its due share of the upload; they add up to one unless nobody wants anything.
+
+    A place's payers divide its share by their prices, its others divide theirs equally.
+    """
+    paying = _by_place(demand for demand in demands if demand.price)
+    free = _by_place(demand for demand in demands if not demand.price)
+    for_free = _pool(free_pool) if paying and free else Fraction(1 if free else 0)
+    total = sum(max(_prices(members)) for members in paying.values())
+    due = {
+        demand.connection: for_free / (len(free) * len(members))
+        for members in free.values()
+        for demand in members
+    }
+    for members in paying.values():
+        prices = _prices(members)
+        of_place = (1 - for_free) * Fraction(max(prices), total * sum(prices))
+        for demand in members:
+            due[demand.connection] = of_place * demand.price.utok_per_mib
     return due
 
 
@@ -55,11 +67,10 @@ def weights(demands: Sequence[Demand], free_pool: Share) -> Mapping[int, int]:
         return {}
     scale = math.lcm(*(share.denominator for share in due.values()))
     parts = {connection: int(share * scale) for connection, share in due.items()}
-    free = [demand.connection for demand in demands if not demand.price]
-    pool = _pool(free_pool) if len(free) < len(demands) else Fraction(0)
+    free = {demand.connection for demand in demands if not demand.price}
     best, least_error = parts, math.inf
     for top in range(_SMALLEST_TOP, MAX_WEIGHT + 1):
-        found = _scaled(parts, free, pool, top)
+        found = _scaled(parts, free, top)
         error = _worst_error(found, parts, scale)
         if error < least_error:
             best, least_error = found, error
@@ -68,18 +79,27 @@ def weights(demands: Sequence[Demand], free_pool: Share) -> Mapping[int, int]:
     return best
 
 
-def _scaled(
-    parts: Mapping[int, int], free: Sequence[int], pool: Fraction, top: int
-) -> dict[int, int]:
+def _by_place(demands: Iterable[Demand]) -> dict[str, list[Demand]]:
+    found: dict[str, list[Demand]] = {}
+    for demand in demands:
+        found.setdefault(demand.place, []).append(demand)
+    return found
+
+
+def _prices(members: Iterable[Demand]) -> list[int]:
+    return [demand.price.utok_per_mib for demand in members]
+
+
+def _scaled(parts: Mapping[int, int], free: Set[int], top: int) -> dict[int, int]:
     largest = max(parts.values())
     found = {connection: max(1, part * top // largest) for connection, part in parts.items()}
-    if free and pool:
-        # Payers that are owed less than the smallest weight get it all the same, and many of them
-        # would eat up the free pool: so free peers are weighed against what payers got.
-        paid = sum(found.values()) - sum(found[connection] for connection in free)
-        least = math.ceil(paid * pool / (1 - pool) / len(free)) if pool < 1 else MAX_WEIGHT
-        for connection in free:
-            found[connection] = min(MAX_WEIGHT, max(found[connection], least))
+    of_payers = sum(part for connection, part in parts.items() if connection not in free)
+    # Payers that are owed less than the smallest weight get it all the same, and many of them
+    # would eat up the free pool: so free peers are weighed against what payers got.
+    paid = sum(weight for connection, weight in found.items() if connection not in free)
+    for connection in free if paid else ():
+        least = -(-paid * parts[connection] // of_payers) if of_payers else MAX_WEIGHT
+        found[connection] = min(MAX_WEIGHT, max(found[connection], least))
     return found
 
 

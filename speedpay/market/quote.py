@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from speedpay.market.allocator import Demand, shares
-from speedpay.units import Price, Share
+from speedpay.units import Share
 
 
-def expected_share(
-    demands: Sequence[Demand], connection: int, price: Price, free_pool: Share
-) -> Share:
-    """The part of the upload that ``connection`` would get at ``price``, the others unchanged."""
-    others = [demand for demand in demands if demand.connection != connection]
-    due = shares([*others, Demand(connection, price)], free_pool)
-    return Share(int(due[connection] * 1_000_000))
+def expected_share(demands: Sequence[Demand], asked: Demand, free_pool: Share) -> Share:
+    """The part of the upload that ``asked`` would get, in place of what its connection demands now; the
+    others unchanged."""
+    others = [demand for demand in demands if demand.connection != asked.connection]
+    due = shares([*others, asked], free_pool)
+    return Share(int(due[asked.connection] * 1_000_000))

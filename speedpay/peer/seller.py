@@ -72,6 +72,7 @@ class _Buying:
 
     connection: int
     key: SigningKey
+    place: str
     state: State = State.FREE
     ask_until: int = 0
     wants: bool = False
@@ -94,6 +95,9 @@ class _Buying:
         if self.channel is None:
             return ZERO
         return self.channel.statement.escrow - self.channel.accepted
+
+    def demand(self, price: Price) -> Demand:
+        return Demand(self.connection, price, self.place)
 
     def uses(self, channel: bytes) -> bool:
         return self.channel is not None and self.channel.statement.channel == channel
@@ -140,9 +144,12 @@ class Seller:
 
     # --- what peers do ---------------------------------------------------------------------------
 
-    def met(self, connection: int, payee_key: SigningKey, wants: bool, utc: int) -> list[Effect]:
-        """A peer that speaks our protocol gets the ask. ``payee_key`` is this swarm's."""
-        buying = self._buying.setdefault(connection, _Buying(connection, payee_key))
+    def met(
+        self, connection: int, payee_key: SigningKey, place: str, wants: bool, utc: int
+    ) -> list[Effect]:
+        """A peer that speaks our protocol gets the ask. ``payee_key`` is this swarm's, ``place`` its
+        address's (``market/place.py``)."""
+        buying = self._buying.setdefault(connection, _Buying(connection, payee_key, place))
         buying.wants = wants
         return self._ask(buying, utc)
 
@@ -244,7 +251,7 @@ class Seller:
     def demands(self, now: float) -> list[Demand]:
         """Everyone who speaks our protocol and wants data, payers with the price they committed to."""
         return [
-            Demand(buying.connection, buying.price if self._pays(buying, now) else NO_PRICE)
+            buying.demand(buying.price if self._pays(buying, now) else NO_PRICE)
             for buying in self._buying.values()
             if buying.wants
         ]
@@ -295,7 +302,7 @@ class Seller:
         buying.bid_until, buying.taken = now + bid.valid_s, bid.price >= self.terms.price
         demands = self.demands(now)
         price = bid.price if bid.price >= self.terms.price else NO_PRICE
-        share = expected_share(demands, buying.connection, price, self.terms.free_pool)
+        share = expected_share(demands, buying.demand(price), self.terms.free_pool)
         offered = max(bid.price, self.terms.price)
         quote = Quote(bid.bid_id, offered, bid.wanted_kb, share, len(demands))
         return [Send(buying.connection, quote), *self._judge(buying, now)]

@@ -500,7 +500,7 @@ class World:
 
     def dispatch(self, client: Client, end: End, message: Message, utc: int) -> list[do.Effect]:
         if isinstance(message, Hello):
-            return client.seller.met(end.number, client.payee_key, True, utc)
+            return client.seller.met(end.number, client.payee_key, str(end.number), True, utc)
         either = isinstance(message, EITHER_WAY)
         selling = either and client.seller.has_channel(end.number, message.channel)  # type: ignore[union-attr]
         if not selling and (either or isinstance(message, Ask | Quote | Ack | ErrorMessage)):

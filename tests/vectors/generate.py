@@ -298,21 +298,31 @@ def bids_file() -> Json:
 
 
 def allocator_file() -> Json:
-    cases = {
+    cases: dict[str, list[tuple[int, int] | tuple[int, int, str]]] = {
         "two prices and two free": [(1, 300), (2, 100), (3, 0), (4, 0)],
         "free peers only": [(1, 0), (2, 0), (3, 0)],
         "payers only": [(1, 10), (2, 1)],
         "one payer among many": [(1, 24_414), *((n, 0) for n in range(2, 10))],
         "a crowd of small payers": [(1, 10**9), (2, 0), *((n, 1) for n in range(3, 203))],
         "nobody": [],
+        "three of one place, paying": [(1, 100), (2, 100, "b"), (3, 50, "b"), (4, 50, "b"), (5, 0)],
+        "three of one place, free": [(1, 100), (2, 0), (3, 0, "b"), (4, 0, "b"), (5, 0, "b")],
     }
     made: Json = {"free_pool_ppm": 250_000, "cases": {}}
     for name, case in cases.items():
-        demands = [Demand(connection, Price(price)) for connection, price in case]
+        demands = [
+            Demand(connection, Price(price), place[0] if place else f"place {connection}")
+            for connection, price, *place in case
+        ]
         due, found = shares(demands, Share(250_000)), weights(demands, Share(250_000))
         made["cases"][name] = [
-            {"price": price, "share": str(due[connection]), "weight": found[connection]}
-            for connection, price in case
+            {
+                "price": demand.price.utok_per_mib,
+                "place": demand.place,
+                "share": str(due[demand.connection]),
+                "weight": found[demand.connection],
+            }
+            for demand in demands
         ]
     return made
 

@@ -87,7 +87,7 @@ class Pair:
         return self.sale.channel
 
     def meet(self) -> None:
-        self.perform("seller", self.seller.met(self.connection, PAYEE, True, self.utc))
+        self.perform("seller", self.seller.met(self.connection, PAYEE, "127.0.0.1", True, self.utc))
         self.perform("buyer", self.buyer.interest(self.connection, True, self.now))
 
     def start(self) -> Pair:

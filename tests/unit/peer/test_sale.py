@@ -300,7 +300,7 @@ def test_a_channel_below_the_minimum_or_of_other_money_is_refused() -> None:
 
 def test_a_channel_without_a_bid_is_out_of_order() -> None:
     pair = Pair()
-    pair.perform("seller", pair.seller.met(1, PAYEE, True, pair.utc))
+    pair.perform("seller", pair.seller.met(1, PAYEE, "127.0.0.1", True, pair.utc))
     opened = statement(1, Amount(10_000), UTC + 90_000)
     _refused(pair, Open(opened.statement, opened.signature, ZERO), OutOfOrder, "message")
 
@@ -476,7 +476,7 @@ def test_a_reconnect_goes_on_from_the_last_total() -> None:
 def test_a_channel_still_used_on_a_dead_connection_is_tried_again_and_nobody_is_banned() -> None:
     pair = Pair().start()
     shown = Open(pair.channel.statement, pair.channel.opened.signature, ZERO)
-    pair.seller.met(2, PAYEE, True, pair.utc)
+    pair.seller.met(2, PAYEE, "127.0.0.1", True, pair.utc)
     pair.seller.message(2, 2, Bid(1, pair.sale.price, 0, 60), pair.now, pair.utc)
     with pytest.raises(OverLimit) as refused:
         pair.seller.message(2, 3, shown, pair.now, pair.utc)
@@ -616,7 +616,7 @@ def test_a_buyer_that_leaves_debts_behind_is_not_served_on_that_channel_again() 
     shown = Open(held.statement, held.opened.signature, ZERO)
     for connection in range(2, 60):
         pair.seller.gone(connection - 1, pair.now)
-        pair.seller.met(connection, PAYEE, True, pair.utc)
+        pair.seller.met(connection, PAYEE, "127.0.0.1", True, pair.utc)
         pair.seller.message(connection, 2, Bid(1, pair.sale.price, 0, 60), pair.now, pair.utc)
         try:
             effects = pair.seller.message(connection, 3, shown, pair.now, pair.utc)
