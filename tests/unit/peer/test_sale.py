@@ -26,7 +26,6 @@ from speedpay.errors import (
 from speedpay.market.bidder import Plan
 from speedpay.market.metering import BLOCK_BYTES, on_account_limit
 from speedpay.peer.bids import keep_bids, price_in_force
-from speedpay.peer.buyer import CONFIRM_S, ROLL_S
 from speedpay.peer.effects import (
     AddEscrow,
     AwaitClose,
@@ -38,6 +37,7 @@ from speedpay.peer.effects import (
     SavePayer,
     Send,
 )
+from speedpay.peer.funding import CONFIRM_S, ROLL_S
 from speedpay.peer.messages import (
     Ack,
     Ask,

@@ -1,0 +1,161 @@
+"""What a buyer owes, and the vouchers that pay it: of one torrent, over all its sellers.
+
+What counts as delivered is decided by ``market/metering.py``, what may be signed by ``channel/payer.py``.
+``peer/funding.py`` builds on this (channels and their escrow), and ``peer/buyer.py`` on both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from speedpay.channel.life import State, Step, follow
+from speedpay.channel.payer import PayerChannel
+from speedpay.channel.voucher import Voucher
+from speedpay.market.bidder import Explanation, Plan, explain
+from speedpay.market.metering import UNIT_MIN_BYTES, UNIT_S, Meter, on_account_limit, unit_bytes
+from speedpay.peer.effects import AwaitClose, Ban, Effect, Note, SavePayer, Send
+from speedpay.peer.messages import StopMessage, VoucherMessage
+from speedpay.peer.purse import Purse
+from speedpay.peer.sale import Sale
+from speedpay.peer.selection import BUSY, PAID
+from speedpay.signing import Domain, SigningKey
+from speedpay.units import ZERO, Amount
+
+_MAX_PAST = 8
+
+
+class Paying:
+    """``settled`` and ``channels``: what the store remembers of this plan (paid on channels that are
+    closed, and those still open)."""
+
+    def __init__(
+        self,
+        domain: Domain,
+        plan: Plan,
+        piece_bytes: int,
+        settled: Amount = ZERO,
+        channels: Iterable[tuple[PayerChannel, SigningKey]] = (),
+    ) -> None:
+        self.plan = plan.start()
+        self.meter = Meter()
+        self.balance = plan.balance
+        self.remaining_bytes = plan.remaining_at_plan
+        self.paused = False
+        self.sales: dict[int, Sale] = {}
+        self.purse = Purse(plan.allowance, settled, channels)
+        self._domain = domain
+        self._limit = on_account_limit(piece_bytes)
+        self._piece_bytes = piece_bytes
+        self._said: set[str] = set()
+
+    @property
+    def spent(self) -> Amount:
+        return self.purse.spent
+
+    def explain(self) -> Explanation:
+        return explain(self.plan, self.spent, self.balance, self.remaining_bytes, self.paused)
+
+    def active_count(self) -> int:
+        """Peers that are being paid now."""
+        return sum(sale.state is State.ACTIVE for sale in self.sales.values())
+
+    def piece_passed(self, piece: int) -> None:
+        self.meter.passed(piece)
+
+    def piece_failed(self, piece: int) -> list[Effect]:
+        """Nothing of it is owed; a sender who sent all of it is stopped, unpaid, and banned."""
+        culprit = self.meter.failed(piece, self._piece_bytes)
+        if culprit is None:
+            return []
+        sale = self.sales.get(culprit)
+        effects = self._stop(sale, sale.paid_at, pay=False) if sale else []
+        return [*effects, Ban(culprit, f"sent all of piece {piece}, which fails its hash")]
+
+    # --- steps -----------------------------------------------------------------------------------
+
+    def _pay(self, sale: Sale, now: float, last: bool = False) -> list[Effect]:
+        """A voucher when a unit is full, when 250 ms have passed, or as the ``last`` one."""
+        channel, key = sale.channel, sale.key
+        if channel is None or key is None or sale.state not in PAID:
+            return []
+        due = sale.base + self.meter.delivery(sale.connection).payable(self._limit)
+        due = min(due, channel.statement.escrow)
+        if due <= channel.signed:
+            return [] if last else self._report(sale, channel, key, now)
+        unit = sale.price.cost_floor(unit_bytes(sale.rate.at(now), sale.window))
+        if not last and due - channel.signed < unit and now - sale.paid_at < UNIT_S:
+            return []
+        if not (last or sale.pace.take(now)):
+            return []
+        channel, voucher = channel.pay(key, self._domain, due)
+        self._remember(sale, channel)
+        sale.paid_at = now
+        return [SavePayer(channel), self._payment(sale, voucher)]
+
+    def _report(
+        self, sale: Sale, channel: PayerChannel, key: SigningKey, now: float
+    ) -> list[Effect]:
+        """Nothing is due, but bytes were refused: the newest voucher once more, with their count.
+
+        After a failed piece nothing is due for a while; a seller that is not told believes itself
+        unpaid and closes its window.
+        """
+        refused = self.meter.delivery(sale.connection).refused_bytes - sale.reported
+        if refused <= 0 or (refused < UNIT_MIN_BYTES and now - sale.paid_at < UNIT_S):
+            return []
+        if not sale.pace.take(now):
+            return []
+        sale.paid_at = now
+        return [self._payment(sale, channel.repeat(key, self._domain))]
+
+    def _payment(self, sale: Sale, voucher: Voucher) -> Send:
+        delivery = self.meter.delivery(sale.connection)
+        sale.reported = delivery.refused_bytes
+        message = VoucherMessage(
+            voucher.channel, voucher.cumulative, voucher.signature,
+            delivery.verified_bytes, delivery.refused_bytes,
+        )  # fmt: skip
+        return Send(sale.connection, message)
+
+    def _stop(self, sale: Sale, now: float, pay: bool) -> list[Effect]:
+        effects: list[Effect] = []
+        sale.stopped_at = now
+        if sale.state in PAID and pay:
+            effects += self._pay(sale, sale.paid_at, last=True)
+        if sale.state in (*BUSY, State.PRICED):
+            sale.state = follow(sale.state, Step.STOP)
+            if sale.channel is not None:
+                effects += self._farewell(sale, sale.channel)
+        sale.billing = False
+        return effects
+
+    def _farewell(self, sale: Sale, channel: PayerChannel) -> list[Effect]:
+        identity = channel.statement.channel
+        farewell = StopMessage(identity, channel.signed, sale.billed_bytes)
+        return [Send(sale.connection, farewell), AwaitClose(identity)]
+
+    def _remember(self, sale: Sale, channel: PayerChannel) -> None:
+        assert sale.key is not None
+        sale.channel = channel
+        self.purse.remember(channel, sale.key)
+
+    def _sale_of(self, identity: bytes) -> Sale | None:
+        """The connection on which this channel is used."""
+        return next(
+            (
+                s
+                for s in self.sales.values()
+                if s.channel and s.channel.statement.channel == identity
+            ),
+            None,
+        )
+
+    @staticmethod
+    def _bury(sale: Sale, identity: bytes) -> None:
+        sale.past = [*(other for other in sale.past if other != identity), identity][-_MAX_PAST:]
+
+    def _note(self, text: str) -> list[Effect]:
+        if text in self._said:
+            return []
+        self._said.add(text)
+        return [Note(text)]
