@@ -89,7 +89,13 @@ PURE_EXCEPTIONS = {("signing", "coincurve")}
 ONLY_IN = {
     "libtorrent": ("swarm",),
     "tronpy": ("chain",),
-    "sqlalchemy": ("ledger", "client/store.py", "client/tables.py"),
+    "sqlalchemy": (
+        "ledger",
+        "client/database.py",
+        "client/records.py",
+        "client/store.py",
+        "client/tables.py",
+    ),
     "alembic": ("ledger",),
     "click": ("cli",),
 }
@@ -270,7 +276,11 @@ PLANTED = {
     "third party in pure": ("channel/voucher.py", "import coincurve", "pure"),
     "libtorrent": ("client/loop.py", "import libtorrent as lt", "only in swarm"),
     "tronpy": ("ledger/epochs.py", "from tronpy import Tron", "only in chain"),
-    "sqlalchemy": ("wallet/funds.py", "import sqlalchemy.orm", "only in ledger, client/store.py"),
+    "sqlalchemy": (
+        "wallet/funds.py",
+        "import sqlalchemy.orm",
+        "only in ledger, client/database.py",
+    ),
     "sqlalchemy beside the store": ("client/redeemer.py", "import sqlalchemy", "only in ledger"),
     "alembic": ("cli/ledger.py", "from alembic import command", "only in ledger"),
     "click": ("client/loop.py", "import click", "only in cli"),

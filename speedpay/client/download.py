@@ -10,6 +10,7 @@ from pathlib import Path
 
 from speedpay.client.loop import Client, Watch
 from speedpay.client.market import Market, Purchase
+from speedpay.client.records import Ended, Records
 from speedpay.client.store import StoredPlan
 from speedpay.errors import (
     BalanceTooSmall,
@@ -51,7 +52,8 @@ class Payee:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """``seconds``: from the first moment a peer held what was wanted to the last verified piece."""
+    """``seconds``: from the first moment a peer held what was wanted to the last verified piece.
+    ``predicted_*``: what the preview said; ``gain_ppm``: paid speed ÷ free speed, in millionths."""
 
     name: str
     byte_count: int
@@ -59,6 +61,9 @@ class Receipt:
     paid: Amount
     payees: tuple[Payee, ...]
     explanation: str
+    predicted_ms: int | None = None
+    predicted_paid: Amount | None = None
+    gain_ppm: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +116,8 @@ class Download:
             await self._client.complete(self._torrent.infohash)
             if self._watch.failure is None:  # a failed torrent's says that it must not go on
                 await self._client.save_resume(self._torrent, self._save_dir)
+        receipt = self._receipt(status)
+        self._record(receipt, status)
         if not status.finished:
             raise Unfinished(
                 f"stopped at {status.verified_bytes} of {status.wanted_bytes} bytes; they are"
@@ -119,7 +126,7 @@ class Download:
             )
         if self._purchase is not None:
             self._client.store.plan_done(self._purchase.stored)
-        return self._receipt(status)
+        return receipt
 
     def paid(self) -> Amount:
         return self._purchase.buyer.spent if self._purchase else ZERO
@@ -215,6 +222,17 @@ class Download:
         return Receipt(
             status.name, status.wanted_bytes, seconds, self.paid(), tuple(payees), explanation
         )
+
+    def _record(self, receipt: Receipt, status: TorrentStatus) -> None:
+        """For ``speedpay receipts``, also of a run that was interrupted."""
+        if self._purchase is None:
+            return
+        ended, milliseconds = int(time.time()), int(receipt.seconds * 1000)
+        run = Ended(
+            receipt.name, status.verified_bytes, ended - milliseconds // 1000, ended, milliseconds,
+            receipt.paid, receipt.predicted_ms, receipt.predicted_paid, receipt.gain_ppm,
+        )  # fmt: skip
+        Records(self._client.store).ended(self._purchase.stored.id, run)
 
     def _check_failure(self) -> None:
         failure = self._watch.failure

@@ -97,12 +97,12 @@ class Escrow:
         """
         account, pause = self._account, _LOOK_S
         while True:
-            view = await until_answered(
+            found = await until_answered(
                 lambda: self._ledger.channel(account.keys.identity, account.id, channel),
                 self._away,
             )
-            if view.state is ChannelState.CLOSED:
-                self._store.payer_closed(channel, view.paid)
-                return view.paid
+            if found.value.state is ChannelState.CLOSED:
+                self._store.payer_closed(channel, found.value.paid, found.answer)
+                return found.value.paid
             await asyncio.sleep(pause)
             pause = min(_LOOK_LONGEST_S, pause * 1.5)

@@ -19,6 +19,7 @@ from speedpay.client.account import Account
 from speedpay.client.locks import TorrentLocks
 from speedpay.client.market import Market
 from speedpay.client.patience import until_answered
+from speedpay.client.records import Records
 from speedpay.client.store import Store
 from speedpay.errors import InvalidSetting, LedgerUnreachable, Refused, SpeedpayError
 from speedpay.ledger_api.answers import LedgerIdentity
@@ -260,6 +261,7 @@ class Client:
             said = True
 
         identity: LedgerIdentity = await until_answered(self.ledger.identify, away)
+        Records(self.store).keep_certificate(identity.certificate)
         # Not what is of torrents that another process is busy with: its channels are in use.
         earned = [one for one in self.store.open_paid() if self._locks.take(one.infohash)]
         self.market = Market(

@@ -16,6 +16,7 @@ from speedpay.client.patience import until_answered
 from speedpay.client.store import Earned, Store
 from speedpay.errors import ChannelClosed, NotFound, Refused
 from speedpay.ledger_api.answers import Outcome
+from speedpay.ledger_api.attested import SignedAnswer
 from speedpay.ledger_api.client import AsyncLedgerClient
 from speedpay.ledger_api.shapes import ChannelState, Redemption
 
@@ -76,7 +77,7 @@ class Redeemer:
             _log.warning("the ledger would not redeem: %s", refusal)  # kept for the next time
             return
         for item, outcome in zip(items, outcomes, strict=True):
-            self._settle(item, outcome)
+            self._settle(item, outcome.value, outcome.answer)
 
     def _item(self, channel: bytes, close: bool) -> Redemption | None:
         earned = self._store.earned(channel)
@@ -96,11 +97,11 @@ class Redeemer:
         closing = Closing.sign(key, domain, channel, account, known.accepted) if close else None
         return Redemption(channel, known.best, assignment, closing)
 
-    def _settle(self, item: Redemption, outcome: Outcome) -> None:
+    def _settle(self, item: Redemption, outcome: Outcome, answer: SignedAnswer) -> None:
         earned = self._store.earned(item.channel)
         if outcome.error is None:
             closed = outcome.state is ChannelState.CLOSED
-            self._store.redeemed(item.channel, outcome.paid, closed)
+            self._store.redeemed(item.channel, outcome.paid, closed, answer)
         elif isinstance(outcome.error, ChannelClosed) and earned is not None:
             closed = True
             self._store.redeemed(item.channel, earned.redeemed, True)

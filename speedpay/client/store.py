@@ -1,15 +1,14 @@
 """What a client must not forget: plans, orders under way, channels of both sides, resume data.
 
-SQLite in WAL mode with ``synchronous=FULL``: when a method returns, its change survives a power cut. A
-voucher is stored here before it is sent, and an accepted one before it is acknowledged.
+When a method returns, its change survives a power cut. A voucher is stored here before it is sent, and an
+accepted one before it is acknowledged.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,18 +16,15 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from speedpay import wal
 from speedpay.channel.payee import PayeeChannel
 from speedpay.channel.payer import PayerChannel
 from speedpay.channel.voucher import SignedStatement, Statement, Voucher
-from speedpay.client import tables
-from speedpay.errors import DiskFull, InvalidSetting, Malformed
+from speedpay.client import records, tables
+from speedpay.client.database import Database
+from speedpay.errors import Malformed
+from speedpay.ledger_api.attested import SignedAnswer
 from speedpay.market.bidder import Plan
 from speedpay.units import ZERO, Amount, MoneyClass
-
-#: For another client of this user that is writing.
-_WAIT_S = 10.0
-_UNUSABLE = ("SQLITE_CANTOPEN", "SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_PERM", "SQLITE_READONLY")
 
 # Built once: they run for every voucher, and building one costs as much as executing it.
 _SAVE_PAYER = (
@@ -78,28 +74,7 @@ class Earned:
     redeemed: Amount
 
 
-class Store:
-    """Raises DiskFull where nothing can be written any more; nothing is half written. Raises
-    InvalidSetting when the file is not a store of ours, or cannot be opened."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._engine = sa.create_engine(f"sqlite:///{path}")
-        sa.event.listen(self._engine, "connect", _configure)
-        with self._write() as db:
-            version = db.exec_driver_sql("PRAGMA user_version").scalar_one()
-            if version not in (*tables.UPGRADED_FROM, tables.VERSION):
-                raise InvalidSetting(
-                    f"{path} was written by another version of speedpay", field="store"
-                )
-            tables.METADATA.create_all(db)
-            db.exec_driver_sql(f"PRAGMA user_version={tables.VERSION}")
-        path.chmod(0o600)
-
-    def close(self) -> None:
-        self._engine.dispose()
-
+class Store(Database):
     # --- plans and orders ------------------------------------------------------------------------
 
     def plan_of(self, infohash: bytes) -> StoredPlan | None:
@@ -107,7 +82,7 @@ class Store:
         query = sa.select(tables.plans).where(
             tables.plans.c.infohash == infohash, ~tables.plans.c.done
         )
-        with self._read() as db:
+        with self.read() as db:
             row = db.execute(query.order_by(tables.plans.c.id.desc()).limit(1)).first()
         return None if row is None else _plan(row)
 
@@ -115,7 +90,7 @@ class Store:
         """A new purchase, or another plan for the one that goes on: what it has spent stays spent."""
         body = json.dumps(plan.to_json())
         known = self.plan_of(infohash)
-        with self._write() as db:
+        with self.write() as db:
             if known is not None:
                 db.execute(
                     tables.plans.update().where(tables.plans.c.id == known.id).values(body=body)
@@ -127,13 +102,13 @@ class Store:
         return StoredPlan(int(number[0]), infohash, plan, money_class)
 
     def plan_done(self, plan: StoredPlan) -> None:
-        with self._write() as db:
+        with self.write() as db:
             db.execute(tables.plans.update().where(tables.plans.c.id == plan.id).values(done=True))
 
     def settled(self, plan: StoredPlan) -> Amount:
         """Paid on channels of this plan that the ledger has closed."""
         total = sa.select(sa.func.coalesce(sa.func.sum(tables.paying.c.paid), 0))
-        with self._read() as db:
+        with self.read() as db:
             return Amount(
                 int(db.execute(total.where(tables.paying.c.plan == plan.id)).scalar_one())
             )
@@ -147,7 +122,7 @@ class Store:
         query = sa.select(settled, promised).join(
             tables.plans, tables.paying.c.plan == tables.plans.c.id
         )
-        with self._read() as db:
+        with self.read() as db:
             row = db.execute(query.where(tables.plans.c.money_class == money_class)).one()
         return Amount(int(row[0])), Amount(int(row[1]))
 
@@ -155,7 +130,7 @@ class Store:
         """(payee key, paid or still promised) of everyone whom this plan has paid anything."""
         query = sa.select(tables.paying).where(tables.paying.c.plan == plan.id)
         totals: dict[bytes, Amount] = {}
-        with self._read() as db:
+        with self.read() as db:
             for row in db.execute(query).all():
                 key = Statement.from_bytes(row.statement).payee_key
                 paid = Amount(row.signed if row.paid is None else row.paid)
@@ -168,12 +143,12 @@ class Store:
             "nonce": order.nonce, "channel": order.channel, "amount": order.amount.utok,
             "lifetime_s": order.lifetime_s,
         }  # fmt: skip
-        with self._write() as db:
+        with self.write() as db:
             db.execute(tables.orders.insert().values(row))
 
     def drop_order(self, order: Order) -> None:
         """The ledger has refused it for good."""
-        with self._write() as db:
+        with self.write() as db:
             db.execute(tables.orders.delete().where(tables.orders.c.key == order.key))
 
     def order_filled(self, order: Order, opened: SignedStatement) -> None:
@@ -185,7 +160,7 @@ class Store:
         }  # fmt: skip
         newer = {"statement": row["statement"], "signature": row["signature"]}
         statement = insert(tables.paying).values(row)
-        with self._write() as db:
+        with self.write() as db:
             db.execute(statement.on_conflict_do_update(index_elements=["channel"], set_=newer))
             db.execute(tables.orders.delete().where(tables.orders.c.key == order.key))
 
@@ -193,7 +168,7 @@ class Store:
         query = sa.select(tables.orders, tables.plans).join(
             tables.plans, tables.orders.c.plan == tables.plans.c.id
         )
-        with self._read() as db:
+        with self.read() as db:
             rows = db.execute(query).all()
         return [
             Order(
@@ -214,7 +189,7 @@ class Store:
 
         ``paying``: our channels as payer. ``paid``: (infohash, channel, statement if new) as payee.
         """
-        with self._write() as db:
+        with self.write() as db:
             for payer in paying:
                 body = payer.opened
                 row = {
@@ -234,7 +209,7 @@ class Store:
         query = query.where(tables.paying.c.paid.is_(None))
         if plan is not None:
             query = query.where(tables.paying.c.plan == plan.id)
-        with self._read() as db:
+        with self.read() as db:
             rows = db.execute(query).all()
         return [
             (
@@ -247,34 +222,41 @@ class Store:
             for row in rows
         ]  # fmt: skip
 
-    def payer_closed(self, channel: bytes, paid: Amount) -> None:
-        with self._write() as db:
-            db.execute(
-                tables.paying.update()
-                .where(tables.paying.c.channel == channel)
-                .values(paid=paid.utok)
-            )
+    def payer_closed(
+        self, channel: bytes, paid: Amount, answer: SignedAnswer | None = None
+    ) -> None:
+        """``answer``: the ledger's, which says so; it is kept in the same step."""
+        query = tables.paying.update().where(tables.paying.c.channel == channel)
+        with self.write() as db:
+            db.execute(query.values(paid=paid.utok))
+            if answer is not None:
+                records.keep(db, channel, answer)
 
     def open_paid(self) -> list[Earned]:
         """Channels that pay us and are not closed."""
-        with self._read() as db:
+        with self.read() as db:
             rows = db.execute(sa.select(tables.paid).where(~tables.paid.c.closed)).all()
         return [_earned(row) for row in rows]
 
     def earned(self, channel: bytes) -> Earned | None:
-        with self._read() as db:
+        with self.read() as db:
             row = db.execute(sa.select(tables.paid).where(tables.paid.c.channel == channel)).first()
         return None if row is None else _earned(row)
 
-    def redeemed(self, channel: bytes, total: Amount, closed: bool) -> None:
+    def redeemed(
+        self, channel: bytes, total: Amount, closed: bool, answer: SignedAnswer | None = None
+    ) -> None:
+        """As ``payer_closed``."""
         query = tables.paid.update().where(tables.paid.c.channel == channel)
-        with self._write() as db:
+        with self.write() as db:
             db.execute(query.values(redeemed=total.utok, closed=closed))
+            if answer is not None:
+                records.keep(db, channel, answer)
 
     def earned_total(self, since: int = 0) -> Amount:
         """Accepted in vouchers since then (unix seconds), redeemed or not."""
         total = sa.select(sa.func.coalesce(sa.func.sum(tables.paid.c.cumulative), 0))
-        with self._read() as db:
+        with self.read() as db:
             return Amount(int(db.execute(total.where(tables.paid.c.at >= since)).scalar_one()))
 
     # --- torrents --------------------------------------------------------------------------------
@@ -282,59 +264,19 @@ class Store:
     def save_resume(self, infohash: bytes, save_dir: Path, data: bytes) -> None:
         row = {"infohash": infohash, "save_dir": str(save_dir), "data": data}
         statement = insert(tables.resumes).values(row)
-        with self._write() as db:
+        with self.write() as db:
             db.execute(statement.on_conflict_do_update(index_elements=["infohash"], set_=row))
 
     def resume_of(self, infohash: bytes, save_dir: Path) -> bytes | None:
         query = sa.select(tables.resumes.c.data).where(
             tables.resumes.c.infohash == infohash, tables.resumes.c.save_dir == str(save_dir)
         )
-        with self._read() as db:
+        with self.read() as db:
             return db.execute(query).scalar_one_or_none()
 
     def drop_resume(self, infohash: bytes) -> None:
-        with self._write() as db:
+        with self.write() as db:
             db.execute(tables.resumes.delete().where(tables.resumes.c.infohash == infohash))
-
-    # --- plumbing --------------------------------------------------------------------------------
-
-    @contextmanager
-    def _read(self) -> Iterator[sa.Connection]:
-        with self._explained(), self._engine.connect() as db:
-            yield db
-
-    @contextmanager
-    def _write(self) -> Iterator[sa.Connection]:
-        with self._explained(), self._engine.begin() as db:
-            db.exec_driver_sql("BEGIN IMMEDIATE")
-            yield db
-
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except sa.exc.DatabaseError as error:
-            name = getattr(error.orig, "sqlite_errorname", "")
-            if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
-                raise DiskFull(
-                    f"the client's records cannot be written, so nothing more is paid: {error.orig}",
-                    hint="free some space, then run the same command again",
-                ) from error
-            if name.startswith("SQLITE_BUSY"):
-                raise InvalidSetting(
-                    f"{self._path} is in use by another speedpay, and has been for {_WAIT_S:.0f} s",
-                    field="store", hint="wait for it or end it, then run the same command again",
-                ) from error  # fmt: skip
-            if name.startswith(_UNUSABLE):
-                raise InvalidSetting(
-                    f"{self._path} cannot be used: {error.orig}", field="store",
-                    hint="move it away, or set SPEEDPAY_HOME to another folder",
-                ) from error  # fmt: skip
-            raise
-
-
-def _configure(connection: Any, _record: object) -> None:
-    wal.switch_on(connection, _WAIT_S)
 
 
 def _plan(row: Any) -> StoredPlan:

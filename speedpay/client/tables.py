@@ -59,3 +59,52 @@ resumes = sa.Table(
     sa.Column("save_dir", _text, nullable=False),
     sa.Column("data", _blob, nullable=False),
 )  # fmt: skip
+#: What a purchase was when it ended, or was interrupted last: one row a plan. Money is explained by the
+#: channels of the plan and not by this row. ``gain_ppm``: paid speed ÷ free speed, in millionths.
+receipts = sa.Table(
+    "receipts", METADATA,
+    sa.Column("plan", sa.ForeignKey("plans.id"), primary_key=True),
+    sa.Column("name", _text, nullable=False),
+    sa.Column("byte_count", _whole, nullable=False),
+    sa.Column("began", _whole, nullable=False),
+    sa.Column("ended", _whole, nullable=False),
+    sa.Column("milliseconds", _whole, nullable=False),
+    sa.Column("paid", _whole, nullable=False),
+    sa.Column("predicted_ms", _whole),
+    sa.Column("predicted_utok", _whole),
+    sa.Column("gain_ppm", _whole),
+)  # fmt: skip
+#: Answers of the ledger with its signature, whole; one may be about several channels.
+answers = sa.Table(
+    "answers", METADATA,
+    sa.Column("id", _blob, primary_key=True),
+    sa.Column("body", _blob, nullable=False),
+)  # fmt: skip
+#: Of each channel, of either side, the newest answer that says what was paid of it.
+closings = sa.Table(
+    "closings", METADATA,
+    sa.Column("channel", _blob, primary_key=True),
+    sa.Column("answer", sa.ForeignKey("answers.id"), nullable=False, index=True),
+    sa.Column("at", _whole, nullable=False),
+)  # fmt: skip
+#: The ledger's certificates that were met: with them statements are checked while it is away.
+certificates = sa.Table(
+    "certificates", METADATA,
+    sa.Column("response_key", _blob, primary_key=True),
+    sa.Column("body", _blob, nullable=False),
+)  # fmt: skip
+#: What left for others, by torrent and hour (unix hours). Statistics: a crash loses up to a minute.
+traffic = sa.Table(
+    "traffic", METADATA,
+    sa.Column("infohash", _blob, primary_key=True),
+    sa.Column("hour", _whole, primary_key=True),
+    sa.Column("paid_bytes", _whole, nullable=False),
+    sa.Column("free_bytes", _whole, nullable=False),
+    sa.Column("seconds", _whole, nullable=False),
+)  # fmt: skip
+#: What a torrent is called, for lists that name it when it is not running.
+names = sa.Table(
+    "names", METADATA,
+    sa.Column("infohash", _blob, primary_key=True),
+    sa.Column("name", _text, nullable=False),
+)  # fmt: skip

@@ -35,6 +35,27 @@ class JournalHead:
         return {"sequence": self.sequence, "hash": self.hash.hex()}
 
 
+def certificate_to_json(certificate: Certificate) -> Json:
+    return {
+        "root_key": certificate.root_key.hex(),
+        "response_key": certificate.response_key.hex(),
+        "not_before": certificate.not_before,
+        "not_after": certificate.not_after,
+        "signature": certificate.signature.hex(),
+    }
+
+
+def read_certificate(fields: Fields) -> Certificate:
+    """Its shape only: ``Certificate.check`` judges it."""
+    return Certificate(
+        fields.hex("root_key", PUBLIC_KEY_BYTES),
+        fields.hex("response_key", PUBLIC_KEY_BYTES),
+        fields.integer("not_before", 0, MAX_TIME),
+        fields.integer("not_after", 0, MAX_TIME),
+        fields.hex("signature", SIGNATURE_BYTES),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class LedgerIdentity:
     """``welcome``: credit granted to a new account. ``claim_s``: window after a channel's expiry.
@@ -51,14 +72,7 @@ class LedgerIdentity:
 
     @classmethod
     def read(cls, fields: Fields) -> LedgerIdentity:
-        inner = fields.inner("certificate")
-        certificate = Certificate(
-            inner.hex("root_key", PUBLIC_KEY_BYTES),
-            inner.hex("response_key", PUBLIC_KEY_BYTES),
-            inner.integer("not_before", 0, MAX_TIME),
-            inner.integer("not_after", 0, MAX_TIME),
-            inner.hex("signature", SIGNATURE_BYTES),
-        )
+        certificate = read_certificate(fields.inner("certificate"))
         return cls(
             fields.text("network", 32),
             fields.hex("ledger_id", HASH_BYTES),
@@ -74,13 +88,7 @@ class LedgerIdentity:
         made: Json = {
             "network": self.network,
             "ledger_id": self.ledger_id.hex(),
-            "certificate": {
-                "root_key": self.certificate.root_key.hex(),
-                "response_key": self.certificate.response_key.hex(),
-                "not_before": self.certificate.not_before,
-                "not_after": self.certificate.not_after,
-                "signature": self.certificate.signature.hex(),
-            },
+            "certificate": certificate_to_json(self.certificate),
             "welcome": self.welcome.to_wire(),
             "fee_ppm": self.fee_ppm,
             "claim_s": self.claim_s,

@@ -15,6 +15,7 @@ from speedpay.channel.voucher import SignedStatement
 from speedpay.errors import BadSignature, LedgerFailed, LedgerUnreachable, Malformed, SpeedpayError
 from speedpay.ledger_api import calls, strict
 from speedpay.ledger_api.answers import ChannelView, LedgerIdentity
+from speedpay.ledger_api.attested import Attested, SignedAnswer
 from speedpay.ledger_api.calls import Call
 from speedpay.ledger_api.refusals import read_error
 from speedpay.ledger_api.shapes import OpenChannel, TopUp
@@ -67,6 +68,10 @@ class Session:
 
     def carry(self, call: Call[T]) -> Attempts[T]:
         """One call, repeated while no confirmed answer has come, at most ``attempts`` times."""
+        return (yield from self.attested(call)).value
+
+    def attested(self, call: Call[T]) -> Attempts[Attested[T]]:
+        """``carry``, with the answer as the ledger signed it."""
         return self._repeated(lambda: self._once(call))
 
     def identify(self) -> Attempts[LedgerIdentity]:
@@ -84,10 +89,12 @@ class Session:
         call = calls.top_up(key, account, channel, order, idempotency_key)
         return self.promised((yield from self.carry(call)), channel)
 
-    def channel(self, key: SigningKey, signer: bytes, channel: bytes) -> Attempts[ChannelView]:
-        view = yield from self.carry(calls.channel(key, signer, channel))
-        self.promised(view.signed_statement, channel)
-        return view
+    def channel(
+        self, key: SigningKey, signer: bytes, channel: bytes
+    ) -> Attempts[Attested[ChannelView]]:
+        found = yield from self.attested(calls.channel(key, signer, channel))
+        self.promised(found.value.signed_statement, channel)
+        return found
 
     def _repeated(self, once: Callable[[], Attempts[T]]) -> Attempts[T]:
         for attempt in range(1, self.attempts + 1):
@@ -138,7 +145,7 @@ class Session:
         self.identity = found
         return found
 
-    def _once(self, call: Call[T]) -> Attempts[T]:
+    def _once(self, call: Call[T]) -> Attempts[Attested[T]]:
         known = self.identity
         if known is None or int(self.clock()) > known.certificate.not_after:
             known = yield from self._identify()
@@ -148,7 +155,8 @@ class Session:
         if answer.key_id != key_id(known.certificate.response_key):
             known = yield from self._identify()  # it may have a new response key since we asked
         check_answer(known.certificate, domain, head, call.body, answer)
-        return _read(call, answer)
+        kept = SignedAnswer(head, call.body, answer, known.certificate)
+        return Attested(_read(call, answer), kept)
 
     def ordered(self, signed: SignedStatement, order: OpenChannel) -> SignedStatement:
         """The statement, if it promises what was ordered."""

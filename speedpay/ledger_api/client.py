@@ -29,6 +29,7 @@ from speedpay.ledger_api.answers import (
     Outcome,
 )
 from speedpay.ledger_api.attempts import Attempts, Done, Session, Wait, advance
+from speedpay.ledger_api.attested import Attested
 from speedpay.ledger_api.calls import Call
 from speedpay.ledger_api.chain import ChainHealth, Deposits, Ordered, Withdraw, Withdrawals
 from speedpay.ledger_api.epochs import EpochView, Inclusion, NamePayout
@@ -112,7 +113,7 @@ class LedgerClient(_Both[Line]):
 
     def channel(self, key: SigningKey, signer: bytes, channel: bytes) -> ChannelView:
         """``signer``: one of the two accounts, or ``key.public`` of one of the channel's keys."""
-        return self._drive(self._session.channel(key, signer, channel))
+        return self._drive(self._session.channel(key, signer, channel)).value
 
     def redeem(self, items: list[Redemption]) -> list[Outcome]:
         """One outcome per item, in order. Many items become several requests."""
@@ -213,14 +214,17 @@ class AsyncLedgerClient(_Both[AsyncLine]):
     async def deposit_voucher(self, voucher: Voucher) -> None:
         return await self._call(calls.deposit_voucher(voucher))
 
-    async def channel(self, key: SigningKey, signer: bytes, channel: bytes) -> ChannelView:
+    async def channel(
+        self, key: SigningKey, signer: bytes, channel: bytes
+    ) -> Attested[ChannelView]:
         return await self._drive(self._session.channel(key, signer, channel))
 
-    async def redeem(self, items: list[Redemption]) -> list[Outcome]:
-        made: list[Outcome] = []
+    async def redeem(self, items: list[Redemption]) -> list[Attested[Outcome]]:
+        """One outcome per item, in order, each with the answer in which it came."""
+        made: list[Attested[Outcome]] = []
         for batch in calls.batches(items):
-            outcomes = await self._call(calls.redeem(batch))
-            made += outcomes
+            found = await self._drive(self._session.attested(calls.redeem(batch)))
+            made += [Attested(outcome, found.answer) for outcome in found.value]
         return made
 
     async def withdraw(

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from speedpay.errors import InvalidSetting, LedgerUnreachable
 from speedpay.ledger_api.attempts import Send
+from speedpay.ledger_api.attested import MAX_ANSWER_BYTES
 from speedpay.ledger_api.signed import ANSWER_KEY_ID_HEADER, ANSWER_SIGNATURE_HEADER, Answer
 
 if TYPE_CHECKING:
     import httpx
 
-#: The largest honest answer, a page of history or of outcomes, has well under 150 KB.
-MAX_ANSWER_BYTES = 512 * 1024
 #: ``timeout_s`` bounds each silence; without a bound on the whole, one byte every few seconds would
 #: hold a client for weeks.
 WHOLE_ANSWER_TIMEOUTS = 3

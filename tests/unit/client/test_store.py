@@ -313,7 +313,7 @@ def test_many_clients_may_open_one_new_store_at_once(path: Path, _round: int) ->
 def test_a_store_that_another_client_holds_is_named_and_nothing_is_lost(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("speedpay.client.store._WAIT_S", 0.1)
+    monkeypatch.setattr("speedpay.client.database._WAIT_S", 0.1)
     store = Store(path)
     store.save_plan(HASH, PLAN, MoneyClass.CREDIT)
     other = sqlite3.connect(path, isolation_level=None)

@@ -1,0 +1,201 @@
+"""What a client writes down for its owner: purchases as they ended, the ledger's signed answers, traffic.
+
+Nothing here decides about money. Whoever adds it up finds the proofs in ``receipts.py`` and ``earnings.py``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
+
+from speedpay.client import tables
+from speedpay.client.database import Database
+from speedpay.errors import SpeedpayError
+from speedpay.ledger_api import strict
+from speedpay.ledger_api.answers import certificate_to_json, read_certificate
+from speedpay.ledger_api.attested import SignedAnswer
+from speedpay.ledger_api.strict import Fields
+from speedpay.signing import Certificate
+from speedpay.units import Amount
+
+_MAX_NAME = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """One purchase when it ended or was interrupted. Times are unix seconds; ``milliseconds`` those of
+    all its runs, as a run's receipt counts them. ``predicted_ms`` and ``predicted_paid``: what its preview
+    said of it; ``gain_ppm``: paid speed ÷ free speed as measured, in millionths."""
+
+    name: str
+    byte_count: int
+    began: int
+    ended: int
+    milliseconds: int
+    paid: Amount
+    predicted_ms: int | None = None
+    predicted_paid: Amount | None = None
+    gain_ppm: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The ledger's answer about a channel, and when it was kept."""
+
+    answer: SignedAnswer
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """``seconds``: for how long the torrent was offered in that hour."""
+
+    paid_bytes: int = 0
+    free_bytes: int = 0
+    seconds: int = 0
+
+
+def keep(db: sa.Connection, channel: bytes, answer: SignedAnswer) -> None:
+    """``answer`` is the newest about ``channel``; the one before is dropped with its last channel."""
+    body = answer.to_bytes()
+    number = hashlib.sha256(body).digest()
+    closings = tables.closings
+    before = db.execute(
+        sa.select(closings.c.answer).where(closings.c.channel == channel)
+    ).scalar_one_or_none()
+    db.execute(insert(tables.answers).values(id=number, body=body).on_conflict_do_nothing())
+    row = {"answer": number, "at": int(time.time())}
+    query = insert(closings).values(row | {"channel": channel})
+    db.execute(query.on_conflict_do_update(index_elements=["channel"], set_=row))
+    if before is not None:
+        in_use = sa.select(closings.c.channel).where(closings.c.answer == before)
+        db.execute(tables.answers.delete().where(tables.answers.c.id == before, ~sa.exists(in_use)))
+    _keep_certificate(db, answer.certificate)
+
+
+def _keep_certificate(db: sa.Connection, certificate: Certificate) -> None:
+    row = {
+        "response_key": certificate.response_key,
+        "body": strict.dump(certificate_to_json(certificate)),
+    }
+    query = insert(tables.certificates).values(row)
+    db.execute(query.on_conflict_do_update(index_elements=["response_key"], set_=row))
+
+
+class Records:
+    """The tables of this file, in a client's database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # --- purchases -------------------------------------------------------------------------------
+
+    def ended(self, plan: int, run: Ended) -> None:
+        """One run of the purchase ``plan``: with its earlier runs it is one purchase."""
+        table = tables.receipts
+        row = {
+            "name": run.name[:_MAX_NAME], "byte_count": run.byte_count, "began": run.began,
+            "ended": run.ended, "milliseconds": run.milliseconds, "paid": run.paid.utok,
+            "predicted_ms": run.predicted_ms,
+            "predicted_utok": run.predicted_paid.utok if run.predicted_paid is not None else None,
+            "gain_ppm": run.gain_ppm,
+        }  # fmt: skip
+        query = insert(table).values(row | {"plan": plan})
+        new = query.excluded
+        query = query.on_conflict_do_update(
+            index_elements=["plan"],
+            set_={
+                "name": new.name, "byte_count": new.byte_count, "ended": new.ended,
+                "milliseconds": table.c.milliseconds + new.milliseconds, "paid": new.paid,
+                "predicted_ms": sa.func.coalesce(table.c.predicted_ms, new.predicted_ms),
+                "predicted_utok": sa.func.coalesce(table.c.predicted_utok, new.predicted_utok),
+                "gain_ppm": sa.func.coalesce(new.gain_ppm, table.c.gain_ppm),
+            },
+        )  # fmt: skip
+        with self._database.write() as db:
+            db.execute(query)
+
+    def of_plan(self, plan: int) -> Ended | None:
+        with self._database.read() as db:
+            row = db.execute(
+                sa.select(tables.receipts).where(tables.receipts.c.plan == plan)
+            ).first()
+        if row is None:
+            return None
+        predicted = None if row.predicted_utok is None else Amount(row.predicted_utok)
+        return Ended(
+            row.name, row.byte_count, row.began, row.ended, row.milliseconds, Amount(row.paid),
+            row.predicted_ms, predicted, row.gain_ppm,
+        )  # fmt: skip
+
+    # --- the ledger's word -----------------------------------------------------------------------
+
+    def keep_certificate(self, certificate: Certificate) -> None:
+        with self._database.write() as db:
+            _keep_certificate(db, certificate)
+
+    def certificates(self) -> list[Certificate]:
+        """Whatever can be read: each is judged by who uses it."""
+        found = []
+        with self._database.read() as db:
+            rows = db.execute(sa.select(tables.certificates)).all()
+        for row in rows:
+            try:
+                found.append(read_certificate(Fields(strict.parse(row.body))))
+            except SpeedpayError:
+                continue
+        return found
+
+    def kept(self, channel: bytes) -> Kept | None:
+        """Raises Malformed when what was kept cannot be read any more."""
+        query = sa.select(tables.answers.c.body, tables.closings.c.at).join(
+            tables.answers, tables.closings.c.answer == tables.answers.c.id
+        )
+        with self._database.read() as db:
+            row = db.execute(query.where(tables.closings.c.channel == channel)).first()
+        return None if row is None else Kept(SignedAnswer.from_bytes(row.body), row.at)
+
+    # --- traffic ---------------------------------------------------------------------------------
+
+    def add_traffic(
+        self, hour: int, rows: Mapping[bytes, Traffic], names: Iterable[tuple[bytes, str]]
+    ) -> None:
+        """More of what left in that hour (unix hours), by torrent."""
+        table = tables.traffic
+        with self._database.write() as db:
+            for infohash, one in rows.items():
+                query = insert(table).values(
+                    infohash=infohash, hour=hour, paid_bytes=one.paid_bytes,
+                    free_bytes=one.free_bytes, seconds=one.seconds,
+                )  # fmt: skip
+                more = {
+                    name: table.c[name] + query.excluded[name]
+                    for name in ("paid_bytes", "free_bytes", "seconds")
+                }
+                db.execute(
+                    query.on_conflict_do_update(index_elements=["infohash", "hour"], set_=more)
+                )
+            for infohash, name in names:
+                row = {"name": name[:_MAX_NAME]}
+                named = insert(tables.names).values(row | {"infohash": infohash})
+                db.execute(named.on_conflict_do_update(index_elements=["infohash"], set_=row))
+
+    def traffic(self) -> list[tuple[bytes, int, Traffic]]:
+        """(infohash, hour, what left), the oldest first."""
+        query = sa.select(tables.traffic).order_by(tables.traffic.c.hour)
+        with self._database.read() as db:
+            rows = db.execute(query).all()
+        return [
+            (row.infohash, row.hour, Traffic(row.paid_bytes, row.free_bytes, row.seconds))
+            for row in rows
+        ]
+
+    def names(self) -> dict[bytes, str]:
+        with self._database.read() as db:
+            rows = db.execute(sa.select(tables.names)).all()
+        return {row.infohash: row.name for row in rows}
