@@ -51,6 +51,7 @@ from speedpay.peer.messages import (
     Hello,
     Message,
     Pause,
+    Prospect,
     Quote,
     Resume,
     StopMessage,
@@ -280,7 +281,7 @@ class Market:
         selling = isinstance(message, _EITHER_WAY) and self.seller.has_channel(
             peer.connection, message.channel
         )
-        buying = isinstance(message, Ask | Quote | Ack | ErrorMessage)
+        buying = isinstance(message, Ask | Quote | Ack | Prospect | ErrorMessage)
         if not selling and (buying or isinstance(message, _EITHER_WAY)):
             purchase = self.purchases.get(peer.infohash)
             if isinstance(message, Ask):
@@ -403,11 +404,13 @@ class Market:
         """
         demands = self.seller.demands(now)
         known = {demand.connection for demand in demands}
-        demands += [
+        ordinary = [
             Demand(peer.connection, NO_PRICE, peer.place)
             for peer in self.peers.values()
             if peer.wants and peer.connection not in known
         ]
+        self.seller.ordinary, self.seller.uplink = ordinary, self._swarm.uplink() or 0
+        demands += ordinary
         if demands != self._demands:
             self._demands, self._due = demands, weights(demands, self._terms.free_pool)
         due = self._due

@@ -16,6 +16,7 @@ from speedpay.market.bidder import Bidding, Plan
 from speedpay.peer.bids import keep_bids, price_in_force
 from speedpay.peer.effects import AwaitClose, Effect, SavePayer, Send
 from speedpay.peer.funding import RETRY_S, Funding
+from speedpay.peer.inquirer import Inquirer
 from speedpay.peer.messages import (
     Ack,
     Ask,
@@ -24,6 +25,7 @@ from speedpay.peer.messages import (
     Message,
     Open,
     Pause,
+    Prospect,
     Quote,
     Resume,
     StopMessage,
@@ -53,6 +55,7 @@ class Buyer(Funding):
         are closed, and those still open)."""
         super().__init__(domain, plan, piece_bytes, settled, channels)
         self.finished = False
+        self.inquirer = Inquirer()
         self._class = money_class
         self._bidding = Bidding()
         self._next_bid_id = 1
@@ -74,6 +77,9 @@ class Buyer(Funding):
         if isinstance(message, Quote):
             if message.bid_id == sale.bid_id:
                 sale.quoted = message.price == sale.price
+            return []
+        if isinstance(message, Prospect):
+            self.inquirer.heard(connection, message, now)
             return []
         if isinstance(message, ErrorMessage):
             return self._refused_by_seller(sale, message, now)
@@ -106,6 +112,7 @@ class Buyer(Funding):
 
         What is due by now is signed: it is shown when the peer comes back, or given to the ledger.
         """
+        self.inquirer.gone(connection)
         sale = self.sales.pop(connection, None)
         if sale is None or sale.channel is None:
             self.meter.deliveries.pop(connection, None)

@@ -6,18 +6,25 @@ of it, so that what comes out needs no further shape checks. A message is at mos
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
-from speedpay.channel.voucher import (
-    STATEMENT_BYTES,
-    SignedStatement,
-    Statement,
-    Voucher,
-)
+from speedpay.channel.voucher import SignedStatement, Statement, Voucher
 from speedpay.errors import Malformed
 from speedpay.peer import bencode
+from speedpay.peer.fields import (
+    Field,
+    amount,
+    ascii_text,
+    classes,
+    integer,
+    integers,
+    octets,
+    price,
+    prices,
+    share,
+    statement,
+)
 from speedpay.signing import (
     HASH_BYTES,
     PUBLIC_KEY_BYTES,
@@ -26,89 +33,14 @@ from speedpay.signing import (
     SigningKey,
     verify,
 )
-from speedpay.units import MAX_UTOK, Amount, MoneyClass, Price, Share
+from speedpay.units import Amount, MoneyClass, Price, Share
 
 VERSION = 1
 MAX_MESSAGE_BYTES = 4096
 MIN_BID_VALID_S, MAX_BID_VALID_S = 60, 300
-_CLASSES = {1: MoneyClass.TOKEN, 2: MoneyClass.CREDIT}
-
-
-@dataclass(frozen=True, slots=True)
-class _Field:
-    """One key of a message: its name on the wire and the one check of its value, both ways."""
-
-    key: bytes
-    read: Callable[[bencode.Value, str], Any]
-    write: Callable[[Any], bencode.Value]
-    optional: bool = False
-
-
-def _integer(key: bytes, low: int, high: int) -> _Field:
-    def read(value: bencode.Value, field: str) -> int:
-        if type(value) is not int or not low <= value <= high:
-            raise Malformed(f"must be an integer, {low} to {high}", field=field)
-        return value
-
-    return _Field(key, read, lambda value: value)
-
-
-def _octets(key: bytes, length: int, optional: bool = False) -> _Field:
-    def read(value: bencode.Value, field: str) -> bytes:
-        if not isinstance(value, bytes) or len(value) != length:
-            raise Malformed(f"must be {length} bytes", field=field)
-        return value
-
-    return _Field(key, read, lambda value: value, optional)
-
-
-def _ascii(key: bytes, longest: int) -> _Field:
-    def read(value: bencode.Value, field: str) -> str:
-        plain = isinstance(value, bytes) and 1 <= len(value) <= longest
-        if not (isinstance(value, bytes) and plain and all(0x20 < byte < 0x7F for byte in value)):
-            raise Malformed(f"must be 1 to {longest} printable ASCII characters", field=field)
-        return value.decode("ascii")
-
-    return _Field(key, read, lambda value: value.encode("ascii"))
-
-
-def _amount(key: bytes) -> _Field:
-    whole = _integer(key, 0, MAX_UTOK)
-    return _Field(key, lambda v, f: Amount(whole.read(v, f)), lambda value: value.utok)
-
-
-def _price(key: bytes, low: int = 0) -> _Field:
-    whole = _integer(key, low, MAX_UTOK)
-    return _Field(key, lambda v, f: Price(whole.read(v, f)), lambda value: value.utok_per_mib)
-
-
-def _share(key: bytes) -> _Field:
-    whole = _integer(key, 0, 1_000_000)
-    return _Field(key, lambda v, f: Share(whole.read(v, f)), lambda value: value.ppm)
-
-
-def _versions(key: bytes) -> _Field:
-    def read(value: bencode.Value, field: str) -> tuple[int, ...]:
-        good = isinstance(value, list) and 1 <= len(value) <= 8
-        if not (good and all(isinstance(v, int) and 1 <= v <= 255 for v in value)):  # type: ignore[union-attr]
-            raise Malformed("must be a list of 1 to 8 versions", field=field)
-        return tuple(value)  # type: ignore[arg-type]
-
-    return _Field(key, read, list)
-
-
-def _classes(key: bytes) -> _Field:
-    bits = _integer(key, 1, 3)
-    return _Field(
-        key,
-        lambda v, f: frozenset(c for bit, c in _CLASSES.items() if bits.read(v, f) & bit),
-        lambda classes: sum(bit for bit, c in _CLASSES.items() if c in classes),
-    )
-
-
-def _statement(key: bytes) -> _Field:
-    body = _octets(key, STATEMENT_BYTES)
-    return _Field(key, lambda v, f: Statement.from_bytes(body.read(v, f), f), Statement.to_bytes)
+#: The fastest uplink that can be said: 1 TiB/s.
+MAX_RATE = 2**40
+MAX_LOAD = 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +48,9 @@ class Hello:
     """``ephemeral`` (X25519) is reserved for the sealing of later messages; it is ignored by version 1."""
 
     TYPE: ClassVar[int] = 0
-    WIRE: ClassVar[tuple[_Field, ...]] = (
-        _versions(b"v"), _octets(b"l", HASH_BYTES), _ascii(b"n", 32), _octets(b"x", 32, optional=True),
+    WIRE: ClassVar[tuple[Field, ...]] = (
+        integers(b"v", 1, 255), octets(b"l", HASH_BYTES), ascii_text(b"n", 32),
+        octets(b"x", 32, optional=True),
     )  # fmt: skip
     versions: tuple[int, ...]
     ledger: bytes
@@ -130,9 +63,9 @@ class Ask:
     """The same for every buyer of an ask period. ``payee_key`` is the seller's, fresh per swarm."""
 
     TYPE: ClassVar[int] = 1
-    WIRE: ClassVar[tuple[_Field, ...]] = (
-        _integer(b"i", 1, 2**32 - 1), _octets(b"k", PUBLIC_KEY_BYTES), _price(b"p"), _classes(b"c"),
-        _amount(b"e"), _share(b"f"), _integer(b"t", 0, 2**40), _octets(b"s", SIGNATURE_BYTES),
+    WIRE: ClassVar[tuple[Field, ...]] = (
+        integer(b"i", 1, 2**32 - 1), octets(b"k", PUBLIC_KEY_BYTES), price(b"p"), classes(b"c"),
+        amount(b"e"), share(b"f"), integer(b"t", 0, 2**40), octets(b"s", SIGNATURE_BYTES),
     )  # fmt: skip
     ask_id: int
     payee_key: bytes
@@ -163,9 +96,9 @@ class Bid:
     of two, so that it tells little. Repeating an id renews it."""
 
     TYPE: ClassVar[int] = 2
-    WIRE: ClassVar[tuple[_Field, ...]] = (
-        _integer(b"i", 1, 2**32 - 1), _price(b"p", low=1), _integer(b"w", 0, 2**53),
-        _integer(b"t", MIN_BID_VALID_S, MAX_BID_VALID_S),
+    WIRE: ClassVar[tuple[Field, ...]] = (
+        integer(b"i", 1, 2**32 - 1), price(b"p", low=1), integer(b"w", 0, 2**53),
+        integer(b"t", MIN_BID_VALID_S, MAX_BID_VALID_S),
     )  # fmt: skip
     bid_id: int
     price: Price
@@ -178,9 +111,9 @@ class Quote:
     """Binds the seller to ``price`` for the next ``hold_kb``. ``load``: connections that want data."""
 
     TYPE: ClassVar[int] = 3
-    WIRE: ClassVar[tuple[_Field, ...]] = (
-        _integer(b"i", 1, 2**32 - 1), _price(b"p"), _integer(b"h", 0, 2**53), _share(b"e"),
-        _integer(b"o", 0, 2**20),
+    WIRE: ClassVar[tuple[Field, ...]] = (
+        integer(b"i", 1, 2**32 - 1), price(b"p"), integer(b"h", 0, 2**53), share(b"e"),
+        integer(b"o", 0, MAX_LOAD),
     )  # fmt: skip
     bid_id: int
     price: Price
@@ -194,8 +127,8 @@ class Open:
     """``signed``: the total that the payer has signed so far; above zero after a reconnect."""
 
     TYPE: ClassVar[int] = 4
-    WIRE: ClassVar[tuple[_Field, ...]] = (
-        _statement(b"b"), _octets(b"s", SIGNATURE_BYTES), _amount(b"n"),
+    WIRE: ClassVar[tuple[Field, ...]] = (
+        statement(b"b"), octets(b"s", SIGNATURE_BYTES), amount(b"n"),
     )  # fmt: skip
     statement: Statement
     signature: bytes
@@ -208,7 +141,7 @@ class Open:
 @dataclass(frozen=True, slots=True)
 class TopUp:
     TYPE: ClassVar[int] = 5
-    WIRE: ClassVar[tuple[_Field, ...]] = (_statement(b"b"), _octets(b"s", SIGNATURE_BYTES))
+    WIRE: ClassVar[tuple[Field, ...]] = (statement(b"b"), octets(b"s", SIGNATURE_BYTES))
     statement: Statement
     signature: bytes
 
@@ -221,9 +154,9 @@ class VoucherMessage:
     """The voucher, and around it, unsigned: bytes verified and bytes refused of this channel."""
 
     TYPE: ClassVar[int] = 6
-    WIRE: ClassVar[tuple[_Field, ...]] = (
-        _octets(b"c", HASH_BYTES), _amount(b"n"), _octets(b"s", SIGNATURE_BYTES),
-        _integer(b"v", 0, 2**53), _integer(b"r", 0, 2**53),
+    WIRE: ClassVar[tuple[Field, ...]] = (
+        octets(b"c", HASH_BYTES), amount(b"n"), octets(b"s", SIGNATURE_BYTES),
+        integer(b"v", 0, 2**53), integer(b"r", 0, 2**53),
     )  # fmt: skip
     channel: bytes
     cumulative: Amount
@@ -240,15 +173,15 @@ class Ack:
     """The highest total that the seller holds, and the window it grants (bytes)."""
 
     TYPE: ClassVar[int] = 7
-    WIRE: ClassVar[tuple[_Field, ...]] = (
-        _octets(b"c", HASH_BYTES), _amount(b"n"), _integer(b"w", 0, 2**40),
+    WIRE: ClassVar[tuple[Field, ...]] = (
+        octets(b"c", HASH_BYTES), amount(b"n"), integer(b"w", 0, 2**40),
     )  # fmt: skip
     channel: bytes
     cumulative: Amount
     window: int
 
 
-_TOTALS = (_octets(b"c", HASH_BYTES), _amount(b"n"), _integer(b"b", 0, 2**53))
+_TOTALS = (octets(b"c", HASH_BYTES), amount(b"n"), integer(b"b", 0, 2**53))
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +189,7 @@ class Pause:
     """From here on nothing is billed, until resume. ``byte_count``: billed so far on this connection."""
 
     TYPE: ClassVar[int] = 9
-    WIRE: ClassVar[tuple[_Field, ...]] = _TOTALS
+    WIRE: ClassVar[tuple[Field, ...]] = _TOTALS
     channel: bytes
     cumulative: Amount
     byte_count: int
@@ -265,7 +198,7 @@ class Pause:
 @dataclass(frozen=True, slots=True)
 class Resume:
     TYPE: ClassVar[int] = 10
-    WIRE: ClassVar[tuple[_Field, ...]] = _TOTALS
+    WIRE: ClassVar[tuple[Field, ...]] = _TOTALS
     channel: bytes
     cumulative: Amount
     byte_count: int
@@ -276,7 +209,7 @@ class StopMessage:
     """The sale is over: the seller redeems and closes the channel."""
 
     TYPE: ClassVar[int] = 11
-    WIRE: ClassVar[tuple[_Field, ...]] = _TOTALS
+    WIRE: ClassVar[tuple[Field, ...]] = _TOTALS
     channel: bytes
     cumulative: Amount
     byte_count: int
@@ -287,20 +220,49 @@ class ErrorMessage:
     """``reference``: the type of the message that it answers."""
 
     TYPE: ClassVar[int] = 13
-    WIRE: ClassVar[tuple[_Field, ...]] = (_ascii(b"c", 32), _integer(b"t", 0, 255))
+    WIRE: ClassVar[tuple[Field, ...]] = (ascii_text(b"c", 32), integer(b"t", 0, 255))
     code: str
     reference: int
+
+
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """What would I get, were I to pay this? ``prices``: zero asks about the free lane. Commits to nothing."""
+
+    TYPE: ClassVar[int] = 14
+    WIRE: ClassVar[tuple[Field, ...]] = (integer(b"i", 1, 2**32 - 1), prices(b"p"))
+    inquiry_id: int
+    prices: tuple[Price, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Prospect:
+    """The bytes a second that the asker would get now at each price asked, in that order; 0: unknown.
+
+    ``load``: connections that want data, the asker's counted. ``uplink``: bytes a second, 0 unknown.
+    """
+
+    TYPE: ClassVar[int] = 15
+    WIRE: ClassVar[tuple[Field, ...]] = (
+        integer(b"i", 1, 2**32 - 1), integers(b"r", 0, MAX_RATE), integer(b"o", 0, MAX_LOAD),
+        integer(b"u", 0, MAX_RATE),
+    )  # fmt: skip
+    inquiry_id: int
+    rates: tuple[int, ...]
+    load: int
+    uplink: int
 
 
 #: Types 8 (receipt) and 12 (head) are reserved.
 Message = (
     Hello | Ask | Bid | Quote | Open | TopUp | VoucherMessage | Ack
-    | Pause | Resume | StopMessage | ErrorMessage
+    | Pause | Resume | StopMessage | ErrorMessage | Inquiry | Prospect
 )  # fmt: skip
 BY_TYPE: dict[int, type[Message]] = {
     kind.TYPE: kind
     for kind in (
         Hello, Ask, Bid, Quote, Open, TopUp, VoucherMessage, Ack, Pause, Resume, StopMessage, ErrorMessage,
+        Inquiry, Prospect,
     )
 }  # fmt: skip
 

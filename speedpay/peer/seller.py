@@ -7,7 +7,7 @@ enqueued, interest and the time; every method returns the effects to perform, in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from speedpay.channel.life import State, Step, follow
@@ -23,18 +23,23 @@ from speedpay.errors import (
     WrongChannel,
 )
 from speedpay.market.allocator import Demand
-from speedpay.market.quote import expected_share
+from speedpay.market.quote import expected_rates, expected_share
 from speedpay.market.window import FORGIVEN_BYTES, FORGIVEN_DIVISOR, Trust, Window
 from speedpay.peer.bids import Bids, keep_bids, price_in_force
+from speedpay.peer.bucket import Bucket
 from speedpay.peer.effects import Effect, Redeem, SavePayee, Send, Withhold
 from speedpay.peer.messages import (
+    MAX_LOAD,
+    MAX_RATE,
     Ack,
     Ask,
     Bid,
     ErrorMessage,
+    Inquiry,
     Message,
     Open,
     Pause,
+    Prospect,
     Quote,
     Resume,
     StopMessage,
@@ -47,6 +52,8 @@ from speedpay.units import MIB, NO_PRICE, ZERO, Amount, MoneyClass, Price, Share
 ASK_PERIOD_S = 600
 #: A payer that lost its connection may come back; then its channel is redeemed and closed.
 KEEP_IDLE_S = 60.0
+#: Inquiries answered a second, for each connection: an answer computes the shares of everybody.
+INQUIRIES_PER_S, INQUIRY_BURST = 2.0, 8.0
 #: Channels that ended on one connection and about which late words may still come.
 _MAX_ENDED = 8
 
@@ -85,6 +92,9 @@ class _Buying:
     taken: bool = False
     held: bool = False
     ended: list[bytes] = field(default_factory=list)
+    inquiries: Bucket = field(
+        default_factory=lambda: Bucket(INQUIRIES_PER_S, INQUIRY_BURST, INQUIRY_BURST)
+    )
 
     @property
     def price(self) -> Price:
@@ -122,6 +132,12 @@ class _Past:
         return self.unpaid > forgiven * price.utok_per_mib
 
 
+def _load(demands: Sequence[Demand], asking: _Buying) -> int:
+    """How many connections want data, the asking one among them."""
+    others = sum(demand.connection != asking.connection for demand in demands)
+    return min(others + 1, MAX_LOAD)
+
+
 class Seller:
     def __init__(
         self,
@@ -130,8 +146,14 @@ class Seller:
         terms: Terms,
         channels: Iterable[PayeeChannel] = (),
     ) -> None:
-        """``channels``: those the store remembers and that are not closed."""
+        """``channels``: those the store remembers and that are not closed.
+
+        ``uplink``: bytes a second that all connections share, 0 while unknown. ``ordinary``: peers that do
+        not speak our protocol and want data, each a demand at no price. The client keeps both current.
+        """
         self.terms = terms
+        self.uplink = 0
+        self.ordinary: Sequence[Demand] = ()
         self.certificate = certificate
         self._domain = domain
         self._buying: dict[int, _Buying] = {}
@@ -175,6 +197,8 @@ class Seller:
             return self._voucher(buying, message, now, utc)
         if isinstance(message, Pause | Resume | StopMessage):
             return self._about_channel(buying, message, now)
+        if isinstance(message, Inquiry):
+            return self._prospect(buying, message, now)
         if isinstance(message, ErrorMessage):
             return []
         raise OutOfOrder("is not a buyer's message", field="message")
@@ -300,12 +324,30 @@ class Seller:
         if buying.price != bid.price:
             buying.bids = keep_bids(buying.bids, number, bid.price)
         buying.bid_until, buying.taken = now + bid.valid_s, bid.price >= self.terms.price
-        demands = self.demands(now)
+        demands = self._all_demands(now)
         price = bid.price if bid.price >= self.terms.price else NO_PRICE
         share = expected_share(demands, buying.demand(price), self.terms.free_pool)
         offered = max(bid.price, self.terms.price)
-        quote = Quote(bid.bid_id, offered, bid.wanted_kb, share, len(demands))
+        quote = Quote(bid.bid_id, offered, bid.wanted_kb, share, _load(demands, buying))
         return [Send(buying.connection, quote), *self._judge(buying, now)]
+
+    def _prospect(self, buying: _Buying, inquiry: Inquiry, now: float) -> list[Effect]:
+        """What this connection would get at prices it has not bid. Nothing here is changed by it."""
+        if not buying.inquiries.take(now):
+            raise OverLimit("too many inquiries", field="inquiry")
+        demands = self._all_demands(now)
+        rates = expected_rates(
+            demands, buying.demand(NO_PRICE), inquiry.prices, self.terms.price,
+            self.terms.free_pool, self.uplink,
+        )  # fmt: skip
+        rates = tuple(min(rate, MAX_RATE) for rate in rates)
+        answer = Prospect(
+            inquiry.inquiry_id, rates, _load(demands, buying), min(self.uplink, MAX_RATE)
+        )
+        return [Send(buying.connection, answer)]
+
+    def _all_demands(self, now: float) -> list[Demand]:
+        return [*self.demands(now), *self.ordinary]
 
     def _open(self, buying: _Buying, message: Open, now: float, utc: int) -> list[Effect]:
         """The order of checks: cheap ones first, the signature last; nothing changes before them."""

@@ -37,6 +37,7 @@ class Swarm:
     def __init__(self, settings: SwarmSettings) -> None:
         """Raises NativeUnavailable when the extension cannot be used here."""
         self._session = lt.session({**session_settings(settings), "alert_mask": ALERT_MASK})
+        self._upload_limit = settings.upload_limit
         self._session.set_peer_class_filter(_everybody_in_the_global_class())
         self.extension = Extension(self._session)
         self._torrents: dict[bytes, Torrent] = {}
@@ -145,6 +146,11 @@ class Swarm:
     def set_limits(self, upload_limit: int | None, download_limit: int | None) -> None:
         """Bytes a second; None for no limit, which makes weights do nothing."""
         self._session.apply_settings(limit_settings(upload_limit, download_limit))
+        self._upload_limit = upload_limit
+
+    def uplink(self) -> int | None:
+        """Bytes a second that all uploads share, None where that is not known."""
+        return self._upload_limit
 
     def ban(self, address: str) -> None:
         """Disconnect an IP address and refuse it from now on."""

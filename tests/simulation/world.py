@@ -42,6 +42,7 @@ from speedpay.peer.messages import (
     Message,
     Open,
     Pause,
+    Prospect,
     Quote,
     Resume,
     StopMessage,
@@ -503,7 +504,9 @@ class World:
             return client.seller.met(end.number, client.payee_key, str(end.number), True, utc)
         either = isinstance(message, EITHER_WAY)
         selling = either and client.seller.has_channel(end.number, message.channel)  # type: ignore[union-attr]
-        if not selling and (either or isinstance(message, Ask | Quote | Ack | ErrorMessage)):
+        if not selling and (
+            either or isinstance(message, Ask | Quote | Ack | Prospect | ErrorMessage)
+        ):
             if client.buyer is None:
                 return []
             return client.buyer.message(end.number, message, self.now, utc)

@@ -31,9 +31,11 @@ from speedpay.peer.messages import (
     Bid,
     ErrorMessage,
     Hello,
+    Inquiry,
     Message,
     Open,
     Pause,
+    Prospect,
     Quote,
     Resume,
     StopMessage,
@@ -92,6 +94,8 @@ MESSAGES: dict[str, Message] = {
     "resume": Resume(CHANNEL, Amount(1_525), 65_536),
     "stop": StopMessage(CHANNEL, Amount(1_525), 65_536),
     "error": ErrorMessage("channel_closed", 4),
+    "inquiry": Inquiry(7, (Price(0), Price(12_207), Price(24_414))),
+    "prospect": Prospect(7, (524_288, 6_291_456, 8_388_608), 9, 16_777_216),
 }
 
 

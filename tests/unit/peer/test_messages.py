@@ -25,8 +25,10 @@ from speedpay.peer.messages import (
     Bid,
     ErrorMessage,
     Hello,
+    Inquiry,
     Message,
     Pause,
+    Prospect,
     Quote,
     Resume,
     StopMessage,
@@ -65,6 +67,11 @@ messages: st.SearchStrategy[Message] = st.one_of(
     st.builds(Ack, channels, amounts, st.integers(0, 2**40)),
     *(st.builds(kind, channels, amounts, counts) for kind in (Pause, Resume, StopMessage)),
     st.builds(ErrorMessage, words, st.integers(0, 255)),
+    st.builds(Inquiry, uints32, st.lists(prices, min_size=1, max_size=8).map(tuple)),
+    st.builds(
+        Prospect, uints32, st.lists(st.integers(0, 2**40), min_size=1, max_size=8).map(tuple),
+        st.integers(0, 2**20), st.integers(0, 2**40),
+    ),
     st.sampled_from([MESSAGES["open"], MESSAGES["topup"]]),
 )  # fmt: skip
 
@@ -94,8 +101,9 @@ def outside(kind: str) -> tuple[list[bencode.Value], list[bencode.Value]]:
         size = int(rest[0])
         wrong = [b"", b"x" * (size + 1), b" ", b"\x7f", b"\x80", b"\n", 1, [1]]
         return [b"!", b"~" * size], wrong
-    if name == "versions":
-        return [[1], [255] * 8], [[], [0], [256], [1] * 9, [b"1"], 1, b"1"]
+    if name == "ints":
+        low, high = map(int, rest[0].split(" … "))
+        return [[low], [high] * 8], [[], [low - 1], [high + 1], [low] * 9, [b"1"], [[1]], 1, b"1"]
     if name == "classes":
         return [1, 2, 3], [0, 4, -1, b"1"]
     assert name == "statement"
