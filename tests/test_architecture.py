@@ -93,6 +93,7 @@ ONLY_IN = {
         "ledger",
         "client/database.py",
         "client/records.py",
+        "client/spending.py",
         "client/store.py",
         "client/tables.py",
     ),

@@ -60,15 +60,19 @@ class PayerChannel:
         return self.opened.statement
 
     def pay(
-        self, key: SigningKey, domain: Domain, cumulative: Amount
+        self, key: SigningKey, domain: Domain, cumulative: Amount, permitted: Amount
     ) -> tuple[PayerChannel, Voucher]:
         """Sign a higher total. The caller makes the new state durable before it sends the voucher.
 
-        Raises NotIncreasing or AboveEscrow; never signs above the escrow, so the budget that was
-        checked when the escrow was locked holds for every voucher as well.
+        Raises NotIncreasing, AboveEscrow, or OverBudget when it is more than ``permitted`` µtok above
+        the last one: what the caps of this torrent, the day and the month allow now.
         """
         if cumulative <= self.signed:
             raise NotIncreasing("a higher total was signed already", field="cumulative")
+        if cumulative - self.signed > permitted:
+            raise OverBudget(
+                f"{cumulative - self.signed} more was not permitted", field="cumulative"
+            )
         if cumulative > self.statement.escrow:
             raise AboveEscrow("the escrow does not hold that much", field="cumulative")
         voucher = Voucher.sign(key, domain, self.statement.channel, cumulative)

@@ -30,6 +30,7 @@ class Database:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._engine = sa.create_engine(f"sqlite:///{path}")
         sa.event.listen(self._engine, "connect", _configure)
+        self._held: sa.Connection | None = None
         with self.write() as db:
             version = db.exec_driver_sql("PRAGMA user_version").scalar_one()
             if version not in (*tables.UPGRADED_FROM, tables.VERSION):
@@ -41,6 +42,7 @@ class Database:
         path.chmod(0o600)
 
     def close(self) -> None:
+        self.let_go()
         self._engine.dispose()
 
     @contextmanager
@@ -50,10 +52,43 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[sa.Connection]:
-        """One transaction; nobody else writes meanwhile."""
-        with self._explained(), self._engine.begin() as db:
+        """One transaction, committed at the end: the one that is held, or a new one."""
+        with self._explained():
+            db, self._held = self._held or self._begin(), None
+            try:
+                yield db
+                db.commit()
+            finally:
+                db.close()  # rolls back what was not committed
+
+    @contextmanager
+    def held(self) -> Iterator[sa.Connection]:
+        """The transaction that the next ``write`` goes on with and commits: what is read in it is still
+        true then, whatever other processes do. Nobody else can write until then, or ``let_go``."""
+        with self._explained():
+            if self._held is None:
+                self._held = self._begin()
+            yield self._held
+
+    @property
+    def is_held(self) -> bool:
+        return self._held is not None
+
+    def let_go(self) -> None:
+        """End the held transaction, if there is one, with nothing written."""
+        db, self._held = self._held, None
+        if db is not None:
+            db.close()
+
+    def _begin(self) -> sa.Connection:
+        """Nobody else writes from here on."""
+        db = self._engine.connect()
+        try:
             db.exec_driver_sql("BEGIN IMMEDIATE")
-            yield db
+        except BaseException:
+            db.close()
+            raise
+        return db
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from speedpay.channel.payee import PayeeChannel
@@ -21,6 +22,7 @@ from speedpay.channel.voucher import SignedStatement
 from speedpay.client.account import Account
 from speedpay.client.escrow import Escrow
 from speedpay.client.redeemer import REDEEM_EVERY_S, Redeemer
+from speedpay.client.spending import Spending
 from speedpay.client.store import Earned, Store, StoredPlan
 from speedpay.errors import ChannelClosed, NotFound, Refused, WrongLedger, WrongNetwork
 from speedpay.ledger_api.client import AsyncLedgerClient
@@ -61,7 +63,7 @@ from speedpay.peer.seller import Seller, Terms
 from speedpay.signing import Certificate
 from speedpay.swarm import events
 from speedpay.swarm.torrents import Swarm
-from speedpay.units import NO_PRICE
+from speedpay.units import NO_PRICE, ZERO
 
 _log = logging.getLogger(__name__)
 _EITHER_WAY = (Pause, Resume, StopMessage)
@@ -129,6 +131,7 @@ class Market:
         #: How many requests for escrow are under way, by torrent.
         self._asking: Counter[bytes] = Counter()
         self._redeemed_at = time.monotonic()
+        self.spending = Spending(store)
         #: All that our extension's messages took on the wire so far, in both directions.
         self.protocol_bytes = 0
         earned = list(earned)
@@ -188,6 +191,7 @@ class Market:
         """What time makes due; every 100 ms or so."""
         now, utc = time.monotonic(), int(time.time())
         effects = self.seller.tick(now, utc)
+        self._keep_to_caps(now)
         for purchase in self.purchases.values():
             effects += purchase.buyer.tick(now)
         self._perform(effects)
@@ -205,7 +209,7 @@ class Market:
         ]
         buyer = Buyer(
             self._account.domain, stored.plan, stored.money_class, piece_bytes,
-            self._store.settled(stored), channels,
+            self._store.settled(stored), channels, partial(self.spending.permit, stored.id),
         )  # fmt: skip
         purchase = Purchase(stored, buyer, buyer.explain(), {})
         self.purchases[stored.infohash] = purchase
@@ -248,7 +252,19 @@ class Market:
         """The client ends: stop buying, redeem and close everything that pays us."""
         for infohash in self.purchases:
             self.complete(infohash)
+        self.spending.give_back()
         self._perform(self.seller.finish())
+
+    def _keep_to_caps(self, now: float) -> None:
+        """Sellers are paused a little before a cap of the user's is reached, and paid again after it."""
+        buyers = [p.buyer for p in self.purchases.values() if not p.buyer.finished]
+        if not buyers:
+            return
+        resting, news = self.spending.rests(sum((buyer.exposure(now) for buyer in buyers), ZERO))
+        if news:
+            self._note(news)
+        for buyer in buyers:
+            buyer.capped = resting
 
     # --- messages --------------------------------------------------------------------------------
 
@@ -262,6 +278,7 @@ class Market:
             message = peer.conversation.receive(event.payload, now)
             self._perform(self._dispatch(peer, event.sequence, message, now, utc))
         except Refused as refusal:
+            self._store.let_go()
             _log.info("%s:%d refused: %s", peer.address, peer.port, refusal)
             if isinstance(refusal, WrongLedger | WrongNetwork) and not peer.conversation.met:
                 return  # an ordinary peer to us
@@ -354,7 +371,8 @@ class Market:
             elif isinstance(effect, SavePayee):
                 paid.append((self._swarm_of(effect.channel), effect.channel, effect.opened))
         if paying or paid:
-            self._store.save_channels(paying.values(), paid)
+            self._store.save_channels(paying.values(), paid, self.spending.utc)
+        self._store.let_go()
 
     def _swarm_of(self, channel: PayeeChannel) -> bytes:
         identity = channel.statement.channel

@@ -19,7 +19,7 @@ from sqlalchemy.dialects.sqlite import insert
 from speedpay.channel.payee import PayeeChannel
 from speedpay.channel.payer import PayerChannel
 from speedpay.channel.voucher import SignedStatement, Statement, Voucher
-from speedpay.client import records, tables
+from speedpay.client import records, spending, tables
 from speedpay.client.database import Database
 from speedpay.errors import Malformed
 from speedpay.ledger_api.attested import SignedAnswer
@@ -184,12 +184,17 @@ class Store(Database):
         self,
         paying: Iterable[PayerChannel],
         paid: Iterable[tuple[bytes, PayeeChannel, SignedStatement | None]],
+        utc: int | None = None,
     ) -> None:
         """One transaction for all that a batch of events changed, before anything is sent.
 
-        ``paying``: our channels as payer. ``paid``: (infohash, channel, statement if new) as payee.
+        ``paying``: our channels as payer. ``paid``: (infohash, channel, statement if new) as payee. What
+        was signed since is counted as spent at ``utc`` (now). Raises OverBudget, with nothing saved,
+        if it passes a cap of the user's.
         """
+        paying = list(paying)
         with self.write() as db:
+            spending.record(db, paying, int(time.time()) if utc is None else utc)
             for payer in paying:
                 body = payer.opened
                 row = {

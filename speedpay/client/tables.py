@@ -108,3 +108,22 @@ names = sa.Table(
     sa.Column("infohash", _blob, primary_key=True),
     sa.Column("name", _text, nullable=False),
 )  # fmt: skip
+#: What the user may spend in a span ("day", "month"), over all downloads; no row: no cap.
+caps = sa.Table(
+    "caps", METADATA,
+    sa.Column("span", _text, primary_key=True),
+    sa.Column("utok", _whole, nullable=False),
+)  # fmt: skip
+#: Signed in vouchers, by UTC day (days since 1970).
+spent = sa.Table(
+    "spent", METADATA,
+    sa.Column("day", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("utok", _whole, nullable=False),
+)  # fmt: skip
+#: What each running client has set aside of the caps, until when (unix seconds).
+leases = sa.Table(
+    "leases", METADATA,
+    sa.Column("holder", _blob, primary_key=True),
+    sa.Column("utok", _whole, nullable=False),
+    sa.Column("until", _whole, nullable=False),
+)  # fmt: skip

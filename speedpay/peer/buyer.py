@@ -7,7 +7,7 @@ effects to perform, in order. What is decided here is decided by ``market/bidder
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from speedpay.channel.life import State, Step, follow
 from speedpay.channel.payer import PayerChannel
@@ -30,6 +30,7 @@ from speedpay.peer.messages import (
     Resume,
     StopMessage,
 )
+from speedpay.peer.purse import without_caps
 from speedpay.peer.sale import Sale
 from speedpay.peer.selection import BUSY, candidates, places, to_make_room
 from speedpay.signing import Domain, SigningKey
@@ -50,10 +51,11 @@ class Buyer(Funding):
         piece_bytes: int,
         settled: Amount = ZERO,
         channels: Iterable[tuple[PayerChannel, SigningKey]] = (),
+        caps: Callable[[Amount], Amount] = without_caps,
     ) -> None:
         """``settled`` and ``channels``: what the store remembers of this plan (paid on channels that
-        are closed, and those still open)."""
-        super().__init__(domain, plan, piece_bytes, settled, channels)
+        are closed, and those still open). ``caps``: as ``Purse``."""
+        super().__init__(domain, plan, piece_bytes, settled, channels, caps)
         self.finished = False
         self.inquirer = Inquirer()
         self._class = money_class
@@ -160,7 +162,13 @@ class Buyer(Funding):
     def _offer(self, sale: Sale, now: float) -> list[Effect]:
         """Bid to this peer if it sells, holds a wanted piece, and has not the bid in force."""
         price = self._bidding.price
-        if self.finished or self.paused or price is None or not sale.interested or sale.ask is None:
+        if (
+            self.finished
+            or self.resting
+            or price is None
+            or not sale.interested
+            or sale.ask is None
+        ):
             return []
         if sale.state is State.STOPPED or self.explain().stop is not None:
             return []
@@ -175,7 +183,7 @@ class Buyer(Funding):
 
     def _open_more(self, now: float) -> list[Effect]:
         """Pay more sellers while there are places; else a much faster one takes a slow one's."""
-        if self.paused:
+        if self.resting:
             return []
         sales, left = self.sales.values(), self.explain().left
         ready = candidates(sales, self._class, left, self.remaining_bytes, now)
@@ -242,9 +250,9 @@ class Buyer(Funding):
         if channel is None:
             return []
         kind: type[Pause | Resume]
-        if self.paused and sale.state is State.ACTIVE and not sale.asked_pause:
+        if self.resting and sale.state is State.ACTIVE and not sale.asked_pause:
             sale.asked_pause, kind = True, Pause
-        elif not self.paused and sale.state is State.PAUSED and sale.asked_pause:
+        elif not self.resting and sale.state is State.PAUSED and sale.asked_pause:
             sale.asked_pause, kind = False, Resume
         else:
             return []

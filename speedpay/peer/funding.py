@@ -7,7 +7,7 @@ are kept by ``peer/purse.py``. The ledger's answers come in here.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from speedpay.channel.life import State, Step, follow
 from speedpay.channel.payer import PayerChannel
@@ -18,6 +18,7 @@ from speedpay.market.metering import UNIT_MIN_BYTES
 from speedpay.peer.effects import AddEscrow, AwaitClose, Effect, LockEscrow, SavePayer, Send
 from speedpay.peer.messages import Open, TopUp
 from speedpay.peer.paying import Paying
+from speedpay.peer.purse import without_caps
 from speedpay.peer.sale import Sale
 from speedpay.peer.selection import BUSY, PAID, coming_back, expected_bytes, to_reclaim
 from speedpay.signing import Domain, SigningKey
@@ -42,8 +43,9 @@ class Funding(Paying):
         piece_bytes: int,
         settled: Amount = ZERO,
         channels: Iterable[tuple[PayerChannel, SigningKey]] = (),
+        caps: Callable[[Amount], Amount] = without_caps,
     ) -> None:
-        super().__init__(domain, plan, piece_bytes, settled, channels)
+        super().__init__(domain, plan, piece_bytes, settled, channels, caps)
         #: By channel id: (connection it was last used on, ``base`` there); its account goes on.
         self._left_on: dict[bytes, tuple[int, Amount]] = {}
         self._utc_ahead: float | None = None
@@ -154,7 +156,7 @@ class Funding(Paying):
         channel = sale.channel
         if sale.state not in PAID or channel is None:
             return []
-        if sale.waiting or now < sale.retry_at or self.paused:
+        if sale.waiting or now < sale.retry_at or self.resting:
             return []
         if self.purse.is_asked(channel.statement.channel):
             return []  # asked for on a connection that has ended; its answer will serve this one

@@ -6,7 +6,8 @@ What counts as delivered is decided by ``market/metering.py``, what may be signe
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable
 
 from speedpay.channel.life import State, Step, follow
 from speedpay.channel.payer import PayerChannel
@@ -15,7 +16,7 @@ from speedpay.market.bidder import Explanation, Plan, explain
 from speedpay.market.metering import UNIT_MIN_BYTES, UNIT_S, Meter, on_account_limit, unit_bytes
 from speedpay.peer.effects import AwaitClose, Ban, Effect, Note, SavePayer, Send
 from speedpay.peer.messages import StopMessage, VoucherMessage
-from speedpay.peer.purse import Purse
+from speedpay.peer.purse import Purse, without_caps
 from speedpay.peer.sale import Sale
 from speedpay.peer.selection import BUSY, PAID
 from speedpay.signing import Domain, SigningKey
@@ -26,7 +27,7 @@ _MAX_PAST = 8
 
 class Paying:
     """``settled`` and ``channels``: what the store remembers of this plan (paid on channels that are
-    closed, and those still open)."""
+    closed, and those still open). ``caps``: as ``Purse``."""
 
     def __init__(
         self,
@@ -35,14 +36,19 @@ class Paying:
         piece_bytes: int,
         settled: Amount = ZERO,
         channels: Iterable[tuple[PayerChannel, SigningKey]] = (),
+        caps: Callable[[Amount], Amount] = without_caps,
     ) -> None:
         self.plan = plan.start()
         self.meter = Meter()
         self.balance = plan.balance
         self.remaining_bytes = plan.remaining_at_plan
         self.paused = False
+        #: Paying rests: the user's budget of the day or month is as good as spent.
+        self.capped = False
+        #: Nothing was permitted; not asked again before.
+        self._permitted_from = -math.inf
         self.sales: dict[int, Sale] = {}
-        self.purse = Purse(plan.allowance, settled, channels)
+        self.purse = Purse(plan.allowance, settled, channels, caps)
         self._domain = domain
         self._limit = on_account_limit(piece_bytes)
         self._piece_bytes = piece_bytes
@@ -53,7 +59,31 @@ class Paying:
         return self.purse.spent
 
     def explain(self) -> Explanation:
-        return explain(self.plan, self.spent, self.balance, self.remaining_bytes, self.paused)
+        return explain(self.plan, self.spent, self.balance, self.remaining_bytes, self.resting)
+
+    @property
+    def resting(self) -> bool:
+        """The user has paused, or may not spend more now: the download goes on in the free lane."""
+        return self.paused or self.capped
+
+    def exposure(self, now: float) -> Amount:
+        """What may yet have to be paid if all sellers are asked to pause now, at least one first unit.
+
+        What a seller delivered and was not paid for, and half a second of its traffic, which is on its
+        way or asked for; never more than its window.
+        """
+        utok = 0
+        for sale in self.sales.values():
+            channel = sale.channel
+            if channel is None or sale.state not in PAID:
+                continue
+            due = sale.base + self.meter.delivery(sale.connection).payable(self._limit)
+            utok += max(0, due.utok - channel.signed.utok)
+            if sale.state is State.ACTIVE:
+                coming = max(sale.rate.at(now) // 2, UNIT_MIN_BYTES)
+                utok += sale.price.cost_ceil(min(coming, max(sale.window, UNIT_MIN_BYTES))).utok
+        first = max((s.price.cost_ceil(UNIT_MIN_BYTES) for s in self.sales.values()), default=ZERO)
+        return Amount(max(utok, first.utok))
 
     def active_count(self) -> int:
         """Peers that are being paid now."""
@@ -87,7 +117,15 @@ class Paying:
             return []
         if not (last or sale.pace.take(now)):
             return []
-        channel, voucher = channel.pay(key, self._domain, due)
+        if now < self._permitted_from and not last:
+            return []
+        permitted = self.purse.permitted(due - channel.signed)
+        if channel.signed + permitted < due:
+            self._permitted_from = now + UNIT_S
+        if not permitted:
+            return []
+        due = channel.signed + permitted
+        channel, voucher = channel.pay(key, self._domain, due, permitted)
         self._remember(sale, channel)
         sale.paid_at = now
         return [SavePayer(channel), self._payment(sale, voucher)]

@@ -6,7 +6,7 @@ come in. An amount counts against the budget from the moment the ledger is asked
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from speedpay.channel.payer import Budget, PayerChannel
 from speedpay.channel.voucher import SignedStatement
@@ -14,13 +14,24 @@ from speedpay.signing import SigningKey
 from speedpay.units import ZERO, Amount
 
 
+def without_caps(amount: Amount) -> Amount:
+    """Where nothing but the torrent's own limit holds: all of it may be signed."""
+    return amount
+
+
 class Purse:
-    """``channels``: open at the ledger, by id, whether their peer is connected or not."""
+    """``channels``: open at the ledger, by id, whether their peer is connected or not. ``caps``: how much
+    of an amount the user's caps of the day and month let this torrent sign now."""
 
     def __init__(
-        self, limit: Amount, settled: Amount, channels: Iterable[tuple[PayerChannel, SigningKey]]
+        self,
+        limit: Amount,
+        settled: Amount,
+        channels: Iterable[tuple[PayerChannel, SigningKey]],
+        caps: Callable[[Amount], Amount] = without_caps,
     ) -> None:
         self.budget = Budget(limit, settled)
+        self._caps = caps
         self.channels: dict[bytes, tuple[PayerChannel, SigningKey]] = {}
         #: By connection: (payee key of a new channel, or id of one to add to; amount).
         self._asked: dict[int, tuple[bytes, Amount]] = {}
@@ -37,6 +48,11 @@ class Purse:
         for channel, _ in self.channels.values():
             total += channel.signed
         return total
+
+    def permitted(self, amount: Amount) -> Amount:
+        """How much of ``amount`` may be signed now, under the torrent's limit and the user's caps."""
+        amount = min(amount, self.budget.limit.minus_or_zero(self.spent))
+        return self._caps(amount) if amount else ZERO
 
     def unconfirmed(self) -> list[PayerChannel]:
         """Channels whose payee has not acknowledged the newest voucher."""

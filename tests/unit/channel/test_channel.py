@@ -219,20 +219,23 @@ def test_an_assignment_holds_for_its_channel_account_and_payee_only() -> None:
 # ------------------------------------------------------------------------------------------- payer
 
 
-def test_a_payer_never_signs_a_total_that_does_not_rise_or_passes_the_escrow() -> None:
-    channel, first = PayerChannel(SIGNED).pay(PAYER, DOMAIN, Amount(100))
+def test_a_payer_never_signs_a_total_that_does_not_rise_or_passes_escrow_or_caps() -> None:
+    channel, first = PayerChannel(SIGNED).pay(PAYER, DOMAIN, Amount(100), Amount(100))
     assert first == voucher(100)
     for utok in (0, 99, 100):
         with pytest.raises(NotIncreasing):
-            channel.pay(PAYER, DOMAIN, Amount(utok))
+            channel.pay(PAYER, DOMAIN, Amount(utok), Amount(utok))
     with pytest.raises(AboveEscrow):
-        channel.pay(PAYER, DOMAIN, Amount(48_830))
+        channel.pay(PAYER, DOMAIN, Amount(48_830), Amount(48_830))
+    with pytest.raises(OverBudget):
+        channel.pay(PAYER, DOMAIN, Amount(150), Amount(49))
+    assert channel.pay(PAYER, DOMAIN, Amount(150), Amount(50))[0].signed == Amount(150)
     assert channel.repeat(PAYER, DOMAIN) == first
     assert channel.signed == Amount(100)
 
 
 def test_an_acknowledgement_counts_up_to_what_was_signed_and_never_back() -> None:
-    channel, _ = PayerChannel(SIGNED).pay(PAYER, DOMAIN, Amount(100))
+    channel, _ = PayerChannel(SIGNED).pay(PAYER, DOMAIN, Amount(100), Amount(100))
     assert channel.acknowledge(Amount(500)).acknowledged == Amount(100)
     assert channel.acknowledge(Amount(60)).acknowledge(Amount(50)).acknowledged == Amount(60)
 
