@@ -68,7 +68,7 @@ class Rest:
         """``exposure``: what sellers may yet have to be paid if they are paused now."""
         if self.need is None:
             return Rest(exposure) if available < exposure or not available else self
-        enough = available.utok >= max(1, 2 * self.need.utok)
+        enough = available.utok >= max(1, 2 * self.need.utok, exposure.utok)
         return Rest() if enough else self
 
     def __bool__(self) -> bool:
