@@ -64,6 +64,8 @@ COMMANDS: dict[str, _Row] = {
     "balance": _Row("money", "balance", "Show the last confirmed balance."),
     "send": _Row("money", "send", "Send tokens to another account."),
     "history": _Row("money", "history", "List the account's transfers."),
+    "receipts": _Row("receipts", "receipts", "List what downloads cost, and prove each payment."),
+    "earnings": _Row("earnings", "earnings", "List what seeding earned, and what to expect."),
     "fund": _Row("fund", "fund", "Turn tokens on the chain into balance; show the address."),
     "withdraw": _Row("withdraw", "withdraw", "Take tokens out, to the wallet's own address."),
     "verify": _Row(

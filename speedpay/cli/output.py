@@ -20,16 +20,18 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, TextIO, TypeVar
 
 import click
 
 from speedpay.cli.text import (
+    Cell,
     age_text,
     clean,
     clean_lines,
+    csv_text,
     examples,
     price_text,
     rate_text,
@@ -70,6 +72,12 @@ class Output:
         Amounts in ``obj`` are decimal strings of µtok (``Amount.to_wire()``), times ISO 8601.
         """
         self._write(sys.stdout, _json_line(obj) if self.json else clean_lines(text))
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> None:
+        """The result as CSV (RFC 4180), for ``--csv``."""
+        if self.json:
+            raise InvalidSetting("either --csv or --json", field="csv")
+        self._write(sys.stdout, csv_text(columns, rows) + "\r")
 
     def event(self, name: str, obj: dict[str, object]) -> None:
         """News during a long command, for machines: a line ``{"event": name, …}`` with ``--json``.

@@ -1,9 +1,11 @@
-"""``speedpay seed``: serve files or a torrent, and be paid for it."""
+"""``speedpay seed``: serve files or torrents, and be paid for it."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -16,28 +18,38 @@ from speedpay.cli.output import (
     examples,
     pass_output,
     price_text,
+    rate_text,
     size_text,
     tokens_text,
 )
+from speedpay.client.lanes import Uplink
+from speedpay.client.seeding import Moment, Offered, Seeding
 from speedpay.config import load
-from speedpay.errors import InvalidSetting, NotFound, Unfinished
-from speedpay.swarm.torrent import TorrentState
-from speedpay.units import NO_PRICE, Price
+from speedpay.errors import AlreadyExists, InvalidSetting
+from speedpay.units import NO_PRICE, ZERO, Price, Share
 
-_LOOK_S = 0.5
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A .torrent's bytes, where its files are, and its link if it was made here."""
+
+    data: bytes
+    save_dir: Path
+    link: str | None
 
 
 @click.command(
     epilog=examples(
         "speedpay seed debian.iso --up-limit 4MiB/s",
         "speedpay seed debian.torrent -o ~/images --ask 0.5 --up-limit 4MiB/s",
+        "speedpay seed one.torrent two.torrent --up-limit 4MiB/s",
     )
 )
 @click.argument("paths", nargs=-1, required=True, metavar="PATH…", type=click.Path(path_type=Path))
 @click.option("--ask", type=PRICE, help="The least you take, in tokens per GiB (0: any bid).")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), metavar="DIR",
-    help="Where a .torrent's files are; the .torrent's own folder by default.",
+    help="Where the files of .torrents are; each .torrent's own folder by default.",
 )  # fmt: skip
 @client_options
 @pass_output
@@ -52,81 +64,142 @@ def seed(
     ledger_url: str | None,
     passphrase_file: str | None,
 ) -> None:
-    """Seed PATHs until Ctrl-C: files and folders (a torrent is made of them), or one .torrent.
+    """Seed PATHs until Ctrl-C: files and folders, of which one torrent is made, or .torrents.
 
-    Without --up-limit the upload cannot be divided by price: everybody is served alike.
+    Several .torrents, or a folder that holds nothing else, share one upload limit. Without --up-limit the
+    upload cannot be divided by price: everybody is served alike.
     """
     settings = load(
         {"listen": listen, "up_limit": up_limit, "ledger_url": ledger_url,
          "passphrase_file": passphrase_file}
     )  # fmt: skip
     known = endpoints(peers)
-    if len(paths) == 1 and paths[0].suffix == ".torrent":
-        data = read_torrent(paths[0])
-        save_dir = (output or paths[0].parent).expanduser().absolute()
-        link = None
-    else:
-        if output is not None:
-            raise InvalidSetting("goes with one .torrent file", field="output")
-        made = make(out, tuple(path.expanduser() for path in paths))
-        data, save_dir, link = made.data, made.save_dir, magnet(made)
+    sources = _sources(out, tuple(path.expanduser() for path in paths), output)
     client = make_client(out, settings, ask or NO_PRICE, need_wallet=False)
     if client.account is None:
         out.note("no wallet here, so this seeds for free; to be paid: speedpay wallet new")
     if settings.up_limit is None:
         out.warn("without --up-limit nobody can be served faster: bids divide an upload limit")
-    torrent = client.swarm.add_torrent_file(data, save_dir)
+    offered = []
+    for source in sources:
+        try:
+            torrent = client.swarm.add_torrent_file(source.data, source.save_dir)
+        except AlreadyExists as error:
+            raise InvalidSetting("names one torrent twice", field="paths") from error
+        offered.append(Offered(torrent, source.save_dir))
+    torrents = [one.torrent for one in offered]
+    name = torrents[0].name if len(torrents) == 1 else f"{len(torrents)} torrents"
 
     async def work(stop: asyncio.Event) -> None:
-        sent = 0
-        with out.progress(f"seeding {torrent.name}") as bar:
+        seeding = Seeding(client, offered, lambda said: out.warn(clean(said)))
+        with out.progress(f"seeding {name}") as bar:
+
+            def show(now: Moment) -> None:
+                bar.update(
+                    now.sent_bytes, now.bytes_per_s, _news(now), earned_utok=now.earned.to_wire(),
+                    peers=now.peers, ask_utok_per_mib=str((ask or NO_PRICE).utok_per_mib),
+                    **_lanes_json(now.uplink),
+                )  # fmt: skip
+
             async with client.running():
-                watch = client.add(torrent)
-                while (status := torrent.status()).state is TorrentState.CHECKING:
-                    if stop.is_set():
-                        return
-                    await asyncio.sleep(0.05)
-                if not status.seeding:
-                    raise NotFound(
-                        f"{save_dir} does not hold all of {clean(torrent.name)}",
-                        hint="download it first: speedpay get",
-                    )
-                for peer in known:
-                    torrent.connect(peer.host, peer.port)
+                if not await seeding.checked(stop):
+                    return
                 port = client.swarm.listen_port
-                out.event(
-                    "seeding", {"infohash": torrent.infohash.hex(), "port": port, "magnet": link}
-                )
                 asked = price_text(ask) if ask else "any bid"
-                out.note(f"seeding {clean(torrent.name)} on port {port} for {asked}\n{link or ''}")
-                while not stop.is_set():
-                    if watch.failure is not None:
-                        raise Unfinished(
-                            f"{clean(torrent.name)} cannot be served: {watch.failure.message}",
-                            hint="look at its files, then seed it again",
-                        )
-                    status = torrent.status()
-                    sent = status.uploaded_bytes
-                    earned = client.earned()
-                    bar.update(
-                        sent, status.upload_rate,
-                        f"{status.peers} peers, {tokens_text(earned)} earned",
-                        earned_utok=earned.to_wire(),
-                    )  # fmt: skip
-                    try:
-                        await asyncio.wait_for(stop.wait(), _LOOK_S)
-                    except TimeoutError:
-                        continue
-            earned = client.earned()
-        protocol_bytes = client.market.protocol_bytes if client.market else 0
+                for torrent, source in zip(torrents, sources, strict=True):
+                    for peer in known:
+                        torrent.connect(peer.host, peer.port)
+                    infohash = torrent.infohash.hex()
+                    out.event(
+                        "seeding", {"infohash": infohash, "port": port, "magnet": source.link}
+                    )
+                    link = f"\n{source.link}" if source.link else ""
+                    out.note(f"seeding {clean(torrent.name)} on port {port} for {asked}{link}")
+                await seeding.run(stop, show)
+        sent, earned = sum(seeding.sent.values()), seeding.earned()
+        each = [
+            {
+                "name": torrent.name, "infohash": torrent.infohash.hex(),
+                "sent_bytes": seeding.sent.get(torrent.infohash, 0),
+                "earned_utok": earned.get(torrent.infohash, ZERO).to_wire(),
+            }
+            for torrent in torrents
+        ]  # fmt: skip
+        total, uplink = client.earned(), client.uplink()
         out.result(
             {
-                "name": torrent.name,
+                "name": name,
                 "sent_bytes": sent,
-                "earned_utok": earned.to_wire(),
-                "protocol_bytes": protocol_bytes,
+                "earned_utok": total.to_wire(),
+                "protocol_bytes": client.market.protocol_bytes if client.market else 0,
+                "paid_bytes": uplink.paid.byte_count,
+                "free_bytes": uplink.free.byte_count,
+                "torrents": each,
             },
-            f"{clean(torrent.name)}: {size_text(sent)} sent, {tokens_text(earned)} earned",
+            f"{clean(name)}: {size_text(sent)} sent, {tokens_text(total)} earned\n"
+            f"  for payers {size_text(uplink.paid.byte_count)},"
+            f" in the free lane {size_text(uplink.free.byte_count)}",
         )
 
     run(work)
+
+
+def _sources(out: Output, paths: tuple[Path, ...], output: Path | None) -> list[_Source]:
+    """What is to be seeded. Raises InvalidSetting for a mixture of .torrents and other files."""
+    found = [_torrents_of(path) for path in paths]
+    if all(found):
+        return [
+            _Source(read_torrent(path), (output or path.parent).expanduser().absolute(), None)
+            for several in found
+            for path in several
+        ]
+    if any(found):
+        raise InvalidSetting(
+            "are .torrents and other files; of the others one torrent would be made", field="paths",
+            hint="seed the .torrents with one command and the other files with another",
+        )  # fmt: skip
+    if output is not None:
+        raise InvalidSetting("goes with .torrent files", field="output")
+    made = make(out, paths)
+    return [_Source(made.data, made.save_dir, magnet(made))]
+
+
+def _torrents_of(path: Path) -> list[Path]:
+    """The .torrents that ``path`` stands for: itself, or all that is in a folder of nothing else."""
+    if not path.is_dir():
+        return [path] if path.suffix == ".torrent" else []
+    inside = sorted(path.iterdir())
+    return inside if all(p.suffix == ".torrent" and p.is_file() for p in inside) else []
+
+
+def _news(now: Moment) -> str:
+    up = now.uplink
+    parts = [f"{now.peers} peers"]
+    if up.paid.peers:
+        prices = str(up.highest)
+        if up.lowest != up.highest:
+            prices = f"{up.lowest} to {prices}"
+        parts.append(f"{up.paid.peers} pay {prices} tok/GiB: {rate_text(up.paid.bytes_per_s)}")
+    if up.free_share is not None:
+        parts.append(
+            f"{up.free.peers} free: {rate_text(up.free.bytes_per_s)},"
+            f" {_percent(up.free_share)} of it all (kept for them: {_percent(up.pool)})"
+        )
+    return ", ".join([*parts, f"{tokens_text(now.earned)} earned"])
+
+
+def _percent(share: Share) -> str:
+    return f"{round(share.ppm / 10_000)} %"
+
+
+def _lanes_json(up: Uplink) -> dict[str, Any]:
+    return {
+        "paid_peers": up.paid.peers,
+        "free_peers": up.free.peers,
+        "paid_bytes_per_s": up.paid.bytes_per_s,
+        "free_bytes_per_s": up.free.bytes_per_s,
+        "free_share": None if up.free_share is None else str(up.free_share),
+        "free_pool": str(up.pool),
+        "lowest_utok_per_mib": str(up.lowest.utok_per_mib),
+        "highest_utok_per_mib": str(up.highest.utok_per_mib),
+    }

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TypeAlias
 
 from speedpay.units import GIB, KIB, MIB, Amount, Price
 
@@ -23,6 +26,11 @@ _ESCAPES = re.compile(
 )
 # Control, format (bidirectional overrides, zero width), surrogate, private, unassigned, line ends.
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+# https://owasp.org/www-community/attacks/CSV_Injection, after NFKC, for the full-width forms.
+_FORMULA = ("=", "+", "-", "@", "|", "%")
+Cell: TypeAlias = str | int | Amount | Decimal | None
 
 
 def clean(text: str, max_length: int = _MAX_CLEAN) -> str:
@@ -43,6 +51,25 @@ def clean_lines(text: str) -> str:
         "".join(c for c in _ESCAPES.sub("", line) if unicodedata.category(c) not in _UNSEEN)
         for line in text.split("\n")
     )
+
+
+def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Cell]]) -> str:
+    """A table as RFC 4180 has it, but for the last line end. Every text is quoted, without control
+    characters, and none is a formula to a spreadsheet: outside text that begins like one gets a ' ahead."""
+    lines = [",".join(_cell(column) for column in columns)]
+    lines += [",".join(_cell(value) for value in row) for row in rows]
+    return "\r\n".join(lines)
+
+
+def _cell(value: Cell) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, int | Amount | Decimal):
+        return str(value)
+    text = clean(value)
+    if unicodedata.normalize("NFKC", text[:1]) in _FORMULA:
+        text = "'" + text
+    return '"' + text.replace('"', '""') + '"'
 
 
 def size_text(byte_count: int) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from speedpay.client.account import Account
+from speedpay.client.lanes import Lanes, Uplink
 from speedpay.client.locks import TorrentLocks
 from speedpay.client.market import Market
 from speedpay.client.patience import until_answered
@@ -46,6 +47,7 @@ from speedpay.units import Amount
 
 _log = logging.getLogger(__name__)
 TICK_S = 0.1
+COUNT_EVERY_S = 60.0
 #: Leaving waits this long for peers and the ledger; the rest is done by the next start.
 LAST_VOUCHER_S = 3.0
 REDEEM_S = 5.0
@@ -84,6 +86,8 @@ class Client:
         self.account = account
         self.ledger = ledger
         self.market: Market | None = None
+        self._counted_at = time.monotonic()
+        self.lanes = Lanes(self._counted_at)
         self._locks = TorrentLocks(home / "locks")
         self._terms = terms
         self._note = note
@@ -96,7 +100,7 @@ class Client:
         self._opened = asyncio.Event()
         self._away = ""
         self._said: set[str] = set()
-        self._since = int(time.time())
+        self.since = int(time.time())
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Client]:
@@ -144,9 +148,14 @@ class Client:
         assert self.market is not None
         return self.market
 
+    def uplink(self) -> Uplink:
+        """Both lanes of the upload as they are now."""
+        demands = self.market.demands if self.market else ()
+        return self.lanes.uplink(demands, self._terms.free_pool, time.monotonic())
+
     def earned(self) -> Amount:
         """Accepted in vouchers since this client was made."""
-        return self.store.earned_total(self._since)
+        return self.store.earned_total(self.since)
 
     async def complete(self, infohash: bytes) -> None:
         """Pay what is owed for a torrent; last vouchers that nobody confirms go to the ledger."""
@@ -190,6 +199,7 @@ class Client:
                 self._handle(event)
 
     def _handle(self, event: Event) -> None:
+        self.lanes.event(event, bool(self.market and self.market.bills(event)), time.monotonic())
         if self.market is not None:
             self.market.event(event)
         elif self.account is not None:
@@ -246,6 +256,19 @@ class Client:
             await asyncio.sleep(TICK_S)
             if self.market is not None:
                 self.market.tick()
+            if time.monotonic() - self._counted_at > COUNT_EVERY_S:
+                self._count()
+
+    def _count(self) -> None:
+        """Write down what left since the last time: a crash loses that of one interval. Statistics stop
+        nothing: what cannot be written is left out."""
+        self._counted_at = time.monotonic()
+        names = {t.infohash: t.name for t in self.swarm.torrents if t.infohash in self._watches}
+        rows = self.lanes.take(names, self._counted_at, int(time.time()))
+        try:
+            Records(self.store).add_traffic(rows, names)
+        except SpeedpayError as error:
+            _log.warning("what was sent is not in the statistics: %s", error)
 
     async def _open_market(self) -> None:
         """Meet the ledger, however long it is away; until then this is an ordinary client."""
@@ -298,6 +321,7 @@ class Client:
         self._locks.keep_only(self._watches)
 
     async def _leave(self) -> None:
+        self._count()
         if self.market is None:
             return
         self.market.leave()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -186,6 +186,17 @@ class Market:
                 self._ban(event.connection, "flooded us with messages")
             case _:
                 pass
+
+    @property
+    def demands(self) -> Sequence[Demand]:
+        """Who wants data from us, as of the last tick."""
+        return self._demands
+
+    def bills(self, event: events.Event) -> bool:
+        """Whether bytes that left are on their taker's bill. Ask before ``event`` hears of them."""
+        return isinstance(event, events.BlocksSent) and self.seller.bills(
+            event.connection, event.message_sequence
+        )
 
     def tick(self) -> None:
         """What time makes due; every 100 ms or so."""

@@ -7,23 +7,25 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from speedpay.client import tables
 from speedpay.client.database import Database
-from speedpay.errors import SpeedpayError
+from speedpay.errors import Malformed, ProofBroken, SpeedpayError
 from speedpay.ledger_api import strict
 from speedpay.ledger_api.answers import certificate_to_json, read_certificate
 from speedpay.ledger_api.attested import SignedAnswer
 from speedpay.ledger_api.strict import Fields
 from speedpay.signing import Certificate
-from speedpay.units import Amount
+from speedpay.units import Amount, MoneyClass
 
 _MAX_NAME = 255
+HOUR_S = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,44 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
+class PayingRow:
+    """A channel on which we pay, as it was written down; ``paid`` is None until the ledger closed it."""
+
+    channel: bytes
+    statement: bytes
+    signature: bytes
+    signed: Amount
+    paid: Amount | None
+
+
+@dataclass(frozen=True, slots=True)
+class Bought:
+    """One purchase with all its channels. ``ended`` is None when no run of it ended by itself."""
+
+    plan: int
+    infohash: bytes
+    money_class: MoneyClass
+    done: bool
+    ended: Ended | None
+    channels: tuple[PayingRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PaidRow:
+    """A channel that pays us, as it was written down. ``at``: unix seconds when it was opened to us."""
+
+    channel: bytes
+    infohash: bytes
+    statement: bytes
+    signature: bytes
+    cumulative: Amount
+    voucher: bytes | None
+    redeemed: Amount
+    closed: bool
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
 class Kept:
     """The ledger's answer about a channel, and when it was kept."""
 
@@ -53,11 +93,12 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """``seconds``: for how long the torrent was offered in that hour."""
+    """``seconds``: for how long the torrent was offered; ``began``: unix seconds, since when."""
 
     paid_bytes: int = 0
     free_bytes: int = 0
     seconds: int = 0
+    began: int = 0
 
 
 def keep(db: sa.Connection, channel: bytes, answer: SignedAnswer) -> None:
@@ -120,18 +161,40 @@ class Records:
         with self._database.write() as db:
             db.execute(query)
 
-    def of_plan(self, plan: int) -> Ended | None:
+    def bought(self) -> list[Bought]:
+        """Purchases that ended or paid anything, the oldest first."""
+        channels: dict[int, list[PayingRow]] = {}
         with self._database.read() as db:
-            row = db.execute(
-                sa.select(tables.receipts).where(tables.receipts.c.plan == plan)
-            ).first()
-        if row is None:
-            return None
-        predicted = None if row.predicted_utok is None else Amount(row.predicted_utok)
-        return Ended(
-            row.name, row.byte_count, row.began, row.ended, row.milliseconds, Amount(row.paid),
-            row.predicted_ms, predicted, row.gain_ppm,
-        )  # fmt: skip
+            for row in db.execute(sa.select(tables.paying)).all():
+                paid = None if row.paid is None else _amount(row.paid)
+                one = PayingRow(
+                    row.channel, row.statement, row.signature, _amount(row.signed), paid
+                )
+                channels.setdefault(row.plan, []).append(one)
+            ended = {row.plan: _ended(row) for row in db.execute(sa.select(tables.receipts)).all()}
+            plans = db.execute(sa.select(tables.plans).order_by(tables.plans.c.id)).all()
+        return [
+            Bought(
+                row.id, row.infohash, MoneyClass(row.money_class), row.done, ended.get(row.id),
+                tuple(channels.get(row.id, ())),
+            )
+            for row in plans
+            if row.id in ended or row.id in channels
+        ]  # fmt: skip
+
+    def sold(self, since: int = 0) -> list[PaidRow]:
+        """Channels that paid us and began since then (unix seconds), the oldest first."""
+        query = sa.select(tables.paid).order_by(tables.paid.c.at, tables.paid.c.channel)
+        query = query.where(tables.paid.c.at >= since)
+        with self._database.read() as db:
+            rows = db.execute(query).all()
+        return [
+            PaidRow(
+                row.channel, row.infohash, row.statement, row.signature, _amount(row.cumulative),
+                row.voucher, _amount(row.redeemed), row.closed, row.at,
+            )
+            for row in rows
+        ]  # fmt: skip
 
     # --- the ledger's word -----------------------------------------------------------------------
 
@@ -158,20 +221,22 @@ class Records:
         )
         with self._database.read() as db:
             row = db.execute(query.where(tables.closings.c.channel == channel)).first()
-        return None if row is None else Kept(SignedAnswer.from_bytes(row.body), row.at)
+        if row is None:
+            return None
+        if not isinstance(row.body, bytes):
+            raise Malformed("is not what was written", field="answer")
+        return Kept(SignedAnswer.from_bytes(row.body), row.at)
 
     # --- traffic ---------------------------------------------------------------------------------
 
-    def add_traffic(
-        self, hour: int, rows: Mapping[bytes, Traffic], names: Iterable[tuple[bytes, str]]
-    ) -> None:
-        """More of what left in that hour (unix hours), by torrent."""
+    def add_traffic(self, rows: Mapping[bytes, Traffic], names: Mapping[bytes, str]) -> None:
+        """More of what left, by torrent; it counts in the hour in which it began."""
         table = tables.traffic
         with self._database.write() as db:
             for infohash, one in rows.items():
                 query = insert(table).values(
-                    infohash=infohash, hour=hour, paid_bytes=one.paid_bytes,
-                    free_bytes=one.free_bytes, seconds=one.seconds,
+                    infohash=infohash, hour=one.began // HOUR_S, began=one.began,
+                    paid_bytes=one.paid_bytes, free_bytes=one.free_bytes, seconds=one.seconds,
                 )  # fmt: skip
                 more = {
                     name: table.c[name] + query.excluded[name]
@@ -180,18 +245,18 @@ class Records:
                 db.execute(
                     query.on_conflict_do_update(index_elements=["infohash", "hour"], set_=more)
                 )
-            for infohash, name in names:
+            for infohash, name in names.items():
                 row = {"name": name[:_MAX_NAME]}
                 named = insert(tables.names).values(row | {"infohash": infohash})
                 db.execute(named.on_conflict_do_update(index_elements=["infohash"], set_=row))
 
-    def traffic(self) -> list[tuple[bytes, int, Traffic]]:
-        """(infohash, hour, what left), the oldest first."""
+    def traffic(self) -> list[tuple[bytes, Traffic]]:
+        """By torrent and hour, the oldest first."""
         query = sa.select(tables.traffic).order_by(tables.traffic.c.hour)
         with self._database.read() as db:
             rows = db.execute(query).all()
         return [
-            (row.infohash, row.hour, Traffic(row.paid_bytes, row.free_bytes, row.seconds))
+            (row.infohash, Traffic(row.paid_bytes, row.free_bytes, row.seconds, row.began))
             for row in rows
         ]
 
@@ -199,3 +264,20 @@ class Records:
         with self._database.read() as db:
             rows = db.execute(sa.select(tables.names)).all()
         return {row.infohash: row.name for row in rows}
+
+
+def _amount(value: object) -> Amount:
+    """SQLite lets anybody write a text where a number stood."""
+    if type(value) is not int or value < 0:
+        raise ProofBroken(
+            "an amount in the client's records is not a number any more", field="store"
+        )
+    return Amount(value)
+
+
+def _ended(row: Any) -> Ended:
+    predicted = None if row.predicted_utok is None else _amount(row.predicted_utok)
+    return Ended(
+        row.name, row.byte_count, row.began, row.ended, row.milliseconds, _amount(row.paid),
+        row.predicted_ms, predicted, row.gain_ppm,
+    )  # fmt: skip

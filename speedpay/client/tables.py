@@ -93,11 +93,13 @@ certificates = sa.Table(
     sa.Column("response_key", _blob, primary_key=True),
     sa.Column("body", _blob, nullable=False),
 )  # fmt: skip
-#: What left for others, by torrent and hour (unix hours). Statistics: a crash loses up to a minute.
+#: What left for others, by torrent and hour (unix hours), from ``began`` on (unix seconds). Statistics: a
+#: crash loses up to a minute of them.
 traffic = sa.Table(
     "traffic", METADATA,
     sa.Column("infohash", _blob, primary_key=True),
     sa.Column("hour", _whole, primary_key=True),
+    sa.Column("began", _whole, nullable=False),
     sa.Column("paid_bytes", _whole, nullable=False),
     sa.Column("free_bytes", _whole, nullable=False),
     sa.Column("seconds", _whole, nullable=False),

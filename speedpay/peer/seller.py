@@ -228,6 +228,11 @@ class Seller:
         elif isinstance(message, Resume) or not buying.billing:
             buying.billing.append((number, True))
 
+    def bills(self, connection: int, sent_count: int) -> bool:
+        """Whether a block enqueued to this peer after that many of our messages is on its bill."""
+        buying = self._buying.get(connection)
+        return buying is not None and buying.channel is not None and buying.bills(sent_count)
+
     def served(
         self, connection: int, byte_count: int, asked_after: int, sent_count: int, now: float
     ) -> list[Effect]:

@@ -108,7 +108,16 @@ def test_each_command_says_the_same_fields_to_programs(town: Town, run: Run) -> 
     assert paid["utok"] == result["paid_utok"] == str(WELCOME - payer.credit)
 
     assert origin.end(signal.SIGTERM) == 0
-    assert origin.result.keys() == {"name", "sent_bytes", "earned_utok", "protocol_bytes"}
+    assert origin.result.keys() == {
+        "name", "sent_bytes", "earned_utok", "protocol_bytes", "paid_bytes", "free_bytes", "torrents",
+    }  # fmt: skip
+    (seeded,) = origin.result["torrents"]
+    assert seeded == {
+        "name": "content.bin", "infohash": content.infohash.hex(),
+        "sent_bytes": origin.result["sent_bytes"], "earned_utok": result["paid_utok"],
+    }  # fmt: skip
+    both_lanes = origin.result["paid_bytes"] + origin.result["free_bytes"]
+    assert both_lanes == origin.result["sent_bytes"]
     assert origin.result["earned_utok"] == result["paid_utok"]
     assert origin.result["sent_bytes"] >= 4 * MIB
 
