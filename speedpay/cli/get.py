@@ -53,6 +53,10 @@ from speedpay.units import NO_PRICE, Amount, Price, Share
     "--formula", type=click.Choice([f.value for f in Formula]), default=Formula.ANCHORED.value,
     show_default=True, help="Hold the bid against the plan, or follow the live balance.",
 )  # fmt: skip
+@click.option(
+    "--shade/--no-shade", default=True, show_default=True,
+    help="Of the formula's bid commit only what the speed needs.",
+)  # fmt: skip
 @click.option("--max-spend", type=AMOUNT, help="Never spend more on this download, in tokens.")
 @click.option("--max-price", type=PRICE, help="Never bid more, in tokens per GiB.")
 @click.option("--ask", type=PRICE, help="Sell to others at this price or above (0).")
@@ -66,6 +70,7 @@ def get(
     pay: str,
     consumption: Share | None,
     formula: str,
+    shade: bool,
     max_spend: Amount | None,
     max_price: Price | None,
     ask: Price | None,
@@ -89,7 +94,7 @@ def get(
     share = settings.consumption if consumption is None else consumption
     payment = None
     if pay != "off":
-        payment = Payment(share, Formula(formula), fixed, max_price, max_spend)
+        payment = Payment(share, Formula(formula), fixed, max_price, max_spend, shade)
     known = endpoints(peers)
     data = None if source.startswith("magnet:") else read_torrent(Path(source))
     infohash = check_torrent_file(data).infohash if data is not None else b""

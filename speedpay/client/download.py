@@ -31,13 +31,15 @@ METADATA_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """How the user wants to pay: by the formula, or at a ``fixed`` price."""
+    """How the user wants to pay: by the formula, or at a ``fixed`` price. ``shade``: commit less than the
+    formula's price where that is as fast."""
 
     consumption: Share
     formula: Formula = Formula.ANCHORED
     fixed: Price | None = None
     cap: Price | None = None
     max_spend: Amount | None = None
+    shade: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,7 @@ class Download:
                 payment.fixed, payment.cap, payment.max_spend, first,
             ).start()  # fmt: skip
             stored = self._client.store.save_plan(self._torrent.infohash, plan, money_class)
-        self._purchase = market.buy(stored, status.piece_length)
+        self._purchase = market.buy(stored, status.piece_length, payment.shade)
 
     async def _balance(self, stored: StoredPlan | None) -> tuple[Amount, MoneyClass]:
         """Usable money and its class: the plan's, or at first the one of which there is more (a
@@ -202,10 +204,10 @@ class Download:
             return Moment(status, ZERO, None, 0)
         buyer = self._purchase.buyer
         explanation = buyer.explain()
+        price = buyer.committed() or explanation.price
         return Moment(
-            status, buyer.spent, explanation.price if explanation.stop is None else None,
-            buyer.active_count(),
-        )  # fmt: skip
+            status, buyer.spent, price if explanation.stop is None else None, buyer.active_count()
+        )
 
     def _receipt(self, status: TorrentStatus) -> Receipt:
         seconds = time.monotonic() - self._began

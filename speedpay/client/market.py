@@ -212,7 +212,7 @@ class Market:
             for earned in self._store.open_paid():
                 self.redeemer.redeem(earned.channel.statement.channel, close=False)
 
-    def buy(self, stored: StoredPlan, piece_bytes: int) -> Purchase:
+    def buy(self, stored: StoredPlan, piece_bytes: int, shade: bool = True) -> Purchase:
         """Begin to pay for a torrent, or go on with what an earlier run had open."""
         channels = [
             (channel, self.escrow.key_of(stored.infohash, channel.statement.nonce))
@@ -220,7 +220,7 @@ class Market:
         ]
         buyer = Buyer(
             self._account.domain, stored.plan, stored.money_class, piece_bytes,
-            self._store.settled(stored), channels, partial(self.spending.permit, stored.id),
+            self._store.settled(stored), channels, partial(self.spending.permit, stored.id), shade,
         )  # fmt: skip
         purchase = Purchase(stored, buyer, buyer.explain(), {})
         self.purchases[stored.infohash] = purchase

@@ -11,16 +11,14 @@ from collections.abc import Callable, Iterable
 
 from speedpay.channel.life import State, Step, follow
 from speedpay.channel.payer import PayerChannel
-from speedpay.errors import ChannelClosed, OutOfOrder, OverLimit, Stale, WrongChannel
-from speedpay.market.bidder import Bidding, Plan
-from speedpay.peer.bids import keep_bids, price_in_force
+from speedpay.errors import ChannelClosed, OutOfOrder, OverLimit, WrongChannel
+from speedpay.market.bidder import Plan
+from speedpay.peer.bids import price_in_force
 from speedpay.peer.effects import AwaitClose, Effect, SavePayer, Send
-from speedpay.peer.funding import RETRY_S, Funding
-from speedpay.peer.inquirer import Inquirer
+from speedpay.peer.funding import RETRY_S
 from speedpay.peer.messages import (
     Ack,
     Ask,
-    Bid,
     ErrorMessage,
     Message,
     Open,
@@ -30,17 +28,15 @@ from speedpay.peer.messages import (
     Resume,
     StopMessage,
 )
+from speedpay.peer.offers import Offers
 from speedpay.peer.purse import without_caps
 from speedpay.peer.sale import Sale
 from speedpay.peer.selection import BUSY, candidates, places, to_make_room
 from speedpay.signing import Domain, SigningKey
-from speedpay.units import KIB, NO_PRICE, ZERO, Amount, MoneyClass
-
-BID_VALID_S = 180
-RENEW_BID_S = 120.0
+from speedpay.units import NO_PRICE, ZERO, Amount, MoneyClass
 
 
-class Buyer(Funding):
+class Buyer(Offers):
     """One torrent's purchases. ``now`` is any steady clock in seconds; ``utc`` is unix seconds."""
 
     def __init__(
@@ -52,17 +48,14 @@ class Buyer(Funding):
         settled: Amount = ZERO,
         channels: Iterable[tuple[PayerChannel, SigningKey]] = (),
         caps: Callable[[Amount], Amount] = without_caps,
+        shade: bool = True,
     ) -> None:
         """``settled`` and ``channels``: what the store remembers of this plan (paid on channels that
-        are closed, and those still open). ``caps``: as ``Purse``."""
-        super().__init__(domain, plan, piece_bytes, settled, channels, caps)
-        self.finished = False
-        self.inquirer = Inquirer()
+        are closed, and those still open). ``caps``: as ``Purse``. ``shade``: see ``peer/offers.py``."""
+        super().__init__(domain, plan, piece_bytes, settled, channels, caps, shade)
         self._class = money_class
-        self._bidding = Bidding()
-        self._next_bid_id = 1
 
-    # --- what peers do -------------------------------------------------------------------------
+    # --- what peers do ---------------------------------------------------------------------------
 
     def interest(self, connection: int, interested: bool, now: float) -> list[Effect]:
         """We want, or no longer want, a piece that this peer holds."""
@@ -82,18 +75,12 @@ class Buyer(Funding):
             return []
         if isinstance(message, Prospect):
             self.inquirer.heard(connection, message, now)
-            return []
+            return self._offer(sale, now)
         if isinstance(message, ErrorMessage):
             return self._refused_by_seller(sale, message, now)
         if isinstance(message, Ack | Pause | Resume | StopMessage):
             return self._about_channel(sale, message, now)
         raise OutOfOrder("is not a seller's message", field="message")
-
-    def bid_left(self, connection: int, number: int) -> None:
-        """The bid just decided on is message ``number`` of this connection."""
-        sale = self.sales.get(connection)
-        if sale is not None and (not sale.bids or sale.bids[-1][1] != sale.price):
-            sale.bids = keep_bids(sale.bids, number, sale.price)
 
     def received(
         self, connection: int, piece: int, start: int, byte_count: int, asked_after: int,
@@ -103,7 +90,7 @@ class Buyer(Funding):
         sale = self.sales.setdefault(connection, Sale(connection))
         price = price_in_force(sale.bids, asked_after) if sale.billing else NO_PRICE
         counted = self.meter.received(connection, piece, start, byte_count, asked, price)
-        sale.rate.count(counted, now)
+        sale.count(counted, now)
         if price and sale.ask is not None:
             sale.billed_bytes += counted
             self.purse.deliver(sale.ask.payee_key, counted)
@@ -135,6 +122,8 @@ class Buyer(Funding):
         if explanation.stop is None and self._bidding.allows(explanation.price, now):
             self._bidding = self._bidding.sent(explanation.price, now)
         sales = list(self.sales.values())
+        for sale in sales:
+            sale.trail.look(now)
         effects = [effect for sale in sales for effect in self._offer(sale, now)]
         effects += self._open_more(now)
         for sale in sales:
@@ -149,37 +138,6 @@ class Buyer(Funding):
         return [effect for sale in sales for effect in self._stop(sale, now, pay=True)]
 
     # --- steps -----------------------------------------------------------------------------------
-
-    def _asked(self, sale: Sale, ask: Ask, now: float, utc: int) -> list[Effect]:
-        if sale.ask is not None and ask.payee_key != sale.ask.payee_key:
-            raise WrongChannel("changed within one connection", field="ask.payee_key")
-        if ask.valid_until < utc - 120:
-            raise Stale("is over already", field="ask.valid_until")
-        ask.check(self._domain)
-        sale.ask = ask
-        return self._offer(sale, now)
-
-    def _offer(self, sale: Sale, now: float) -> list[Effect]:
-        """Bid to this peer if it sells, holds a wanted piece, and has not the bid in force."""
-        price = self._bidding.price
-        if (
-            self.finished
-            or self.resting
-            or price is None
-            or not sale.interested
-            or sale.ask is None
-        ):
-            return []
-        if sale.state is State.STOPPED or self.explain().stop is not None:
-            return []
-        if sale.price == price and now - sale.bid_at < RENEW_BID_S:
-            return []
-        if sale.price != price:
-            sale.price, sale.quoted, sale.bid_id = price, False, self._next_bid_id
-            self._next_bid_id += 1
-        sale.state, sale.bid_at = follow(sale.state, Step.BID), now
-        wanted_kb = 1 << max(0, -(-self.remaining_bytes // KIB) - 1).bit_length()
-        return [Send(sale.connection, Bid(sale.bid_id, price, wanted_kb, BID_VALID_S))]
 
     def _open_more(self, now: float) -> list[Effect]:
         """Pay more sellers while there are places; else a much faster one takes a slow one's."""
@@ -213,15 +171,18 @@ class Buyer(Funding):
             return effects + self._stop(sale, now, pay=True)
         if isinstance(message, Pause) and sale.state is State.ACTIVE:
             sale.state, sale.billing = follow(sale.state, Step.PAUSE), False
+            sale.trail.looks.clear()
         elif isinstance(message, Resume) and sale.state is State.PAUSED:
             sale.state, sale.billing = follow(sale.state, Step.RESUME), True
+            sale.trail.looks.clear()
         elif isinstance(message, Ack) and sale.state is State.OPENING:
             if message.cumulative > channel.signed:
                 # It claims, or holds, more than we know to have signed: no total can be agreed on.
                 sale.retired = True
                 return effects + self._stop(sale, now, pay=False)
             sale.state, sale.billing, sale.paid_at = follow(sale.state, Step.CONFIRM), True, now
-            sale.active_since = now
+            sale.active_since, sale.paid_once = now, True
+            sale.trail.looks.clear()
             if message.cumulative < channel.signed and sale.key is not None:
                 effects.append(self._payment(sale, channel.repeat(sale.key, self._domain)))
         return effects

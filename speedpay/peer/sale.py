@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass, field
 
 from speedpay.channel.life import State
 from speedpay.channel.payer import PayerChannel
+from speedpay.market.bidder import Bidding
+from speedpay.market.shading import Shade
 from speedpay.peer.bids import Bids
 from speedpay.peer.bucket import Bucket
 from speedpay.peer.messages import Ask
@@ -15,6 +18,8 @@ from speedpay.units import NO_PRICE, ZERO, Amount, Price
 
 _RATE_WINDOW_S = 1.0
 _RATE_MIN_S = 0.2
+_LOOK_S, _LOOKS = 0.5, 9
+_TRAIL_MIN_S = 1.5
 
 
 @dataclass(slots=True)
@@ -43,6 +48,26 @@ class Rate:
         return fresh if elapsed > 2 * _RATE_WINDOW_S else max(self.last, fresh)
 
 
+@dataclass(slots=True)
+class Trail:
+    """The total of bytes, looked at twice a second: the rate of the last four seconds, begun anew whenever
+    the sale begins, is paused or goes on."""
+
+    total: int = 0
+    looks: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_LOOKS))
+
+    def look(self, now: float) -> None:
+        if not self.looks or now - self.looks[-1][0] >= _LOOK_S:
+            self.looks.append((now, self.total))
+
+    def rate(self, now: float) -> int | None:
+        """Bytes a second; None while there is less than a second and a half of them."""
+        if not self.looks or now - self.looks[0][0] < _TRAIL_MIN_S:
+            return None
+        at, total = self.looks[0]
+        return int((self.total - total) / (now - at))
+
+
 #: Vouchers a second at most: half of what a seller's rate limit lets through, so that none is lost.
 VOUCHERS_PER_S, VOUCHER_BURST = 200.0, 400.0
 
@@ -60,6 +85,8 @@ class Sale:
     connection the peer stays in the free lane. ``shown_at``: when the channel was seen to be shown and not
     yet acknowledged. ``asked_pause``: we asked the seller to pause. ``reported``: refused bytes it was told
     of. ``past``: channels that ended on this connection, about which late words may still arrive.
+    ``asked_at``: when it was first asked what it would give. ``paid_once``: it has been paid on this
+    connection. ``overstated``: it gave less than half of what it had named.
     """
 
     connection: int
@@ -89,3 +116,13 @@ class Sale:
     past: list[bytes] = field(default_factory=list)
     pace: Bucket = field(default_factory=_pace)
     rate: Rate = field(default_factory=Rate)
+    trail: Trail = field(default_factory=Trail)
+    bidding: Bidding = field(default_factory=Bidding)
+    shade: Shade = field(default_factory=Shade)
+    asked_at: float | None = None
+    paid_once: bool = False
+    overstated: bool = False
+
+    def count(self, byte_count: int, now: float) -> None:
+        self.rate.count(byte_count, now)
+        self.trail.total += byte_count

@@ -211,10 +211,12 @@ class Client:
         self.owed: dict[bytes, Owed] = {}
         self.restarts = 0
         self.buyer: Buyer | None = None
+        self.uplink = world.random.choice((0, 200_000, 2_000_000))  # as it says in prospects
         self.start()
 
     def start(self) -> None:
         self.seller = Seller(DOMAIN, CERTIFICATE, self.terms, self.saved_payee.values())
+        self.seller.uplink = self.uplink
         if self.plan is not None:
             # Orders are durable: what the ledger added for an earlier run is in the store by now.
             for identity, (channel, key) in list(self.saved_payer.items()):

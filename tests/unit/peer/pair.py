@@ -50,10 +50,11 @@ class Pair:
         ask: int = 1000,
         lifetime_s: int = 86_400,
         plan: Plan | None = None,
+        shade: bool = True,
     ) -> None:
         plan = plan or Plan(Share(250_000), Amount(balance), size, size)
         self.size, self.piece_bytes = size, piece_bytes
-        self.buyer = Buyer(DOMAIN, plan, MoneyClass.CREDIT, piece_bytes)
+        self.buyer = Buyer(DOMAIN, plan, MoneyClass.CREDIT, piece_bytes, shade=shade)
         self.terms = Terms(Price(ask), frozenset(MoneyClass), Share(250_000))
         self.seller = Seller(DOMAIN, CERTIFICATE, self.terms)
         self.now = 1000.0

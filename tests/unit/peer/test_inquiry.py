@@ -104,7 +104,7 @@ def test_a_quote_counts_peers_that_do_not_speak_our_protocol() -> None:
 
 
 def test_a_buyer_keeps_the_answer_to_what_it_asked() -> None:
-    pair = Pair().start()
+    pair = Pair(shade=False).start()
     pair.seller.uplink = 8 * MIB
     pair.perform("buyer", pair.buyer.inquirer.ask(1, [NO_PRICE, Price(5000)], pair.now))
     answer = pair.buyer.inquirer.answers[1]
