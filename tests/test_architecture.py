@@ -34,7 +34,7 @@ LINES = (
 
 # Beside the lines: free to import anything, imported by no production code but the command that starts it.
 BESIDE = ("devnet", "simulation")
-STARTS = {"cli/devnet.py": "devnet"}
+STARTS = {"cli/devnet.py": "devnet", "cli/simulate.py": "simulation"}
 
 # What the lines would allow, and yet must not be: whoever audits an operator, or trades with a peer,
 # does not run the operator's code; and the operator's books know nothing of swarms.
@@ -312,6 +312,10 @@ ALLOWED = {
     "the command that starts the development chain": (
         "cli/devnet.py",
         "def f():\n    from speedpay.devnet.node import Devnet",
+    ),
+    "the command that starts the simulation": (
+        "cli/simulate.py",
+        "def f():\n    from speedpay.simulation.study import study",
     ),
     "the entry": ("__main__.py", "from speedpay.cli import main"),
 }

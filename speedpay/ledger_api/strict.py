@@ -99,7 +99,7 @@ class Fields:
 
     def end(self) -> None:
         for name in self._left:
-            raise Malformed("is not a field of this request", field=self.path(_shown(name)))
+            raise Malformed("is not a known field", field=self.path(_shown(name)))
 
     def amount(self, name: str, *, zero: bool = False) -> Amount:
         amount = Amount.from_wire(self.take(name), self.path(name))

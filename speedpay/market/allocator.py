@@ -42,17 +42,18 @@ def shares(demands: Sequence[Demand], free_pool: Share) -> Mapping[int, Fraction
     paying = _by_place(demand for demand in demands if demand.price)
     free = _by_place(demand for demand in demands if not demand.price)
     for_free = _pool(free_pool) if paying and free else Fraction(1 if free else 0)
+    for_payers = 1 - for_free
     total = sum(max(_prices(members)) for members in paying.values())
-    due = {
-        demand.connection: for_free / (len(free) * len(members))
-        for members in free.values()
-        for demand in members
-    }
+    due: dict[int, Fraction] = {}
+    for members in free.values():
+        each = for_free / (len(free) * len(members))
+        due |= {demand.connection: each for demand in members}
     for members in paying.values():
         prices = _prices(members)
-        of_place = (1 - for_free) * Fraction(max(prices), total * sum(prices))
-        for demand in members:
-            due[demand.connection] = of_place * demand.price.utok_per_mib
+        numerator = for_payers.numerator * max(prices)
+        denominator = for_payers.denominator * total * sum(prices)
+        for demand, price in zip(members, prices, strict=True):
+            due[demand.connection] = Fraction(numerator * price, denominator)
     return due
 
 
