@@ -14,7 +14,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench_rows import MIB, Benchmark, Row, generated, lower_bound, over_rounds, say
+from bench_rows import MIB, Benchmark, Row, lower_bound, over_rounds, say
+from content import generated
 from local_swarm import Round, Shape, local_swarm
 
 SHAPE = Shape(origin_uplink=0, peer_uplink=0, free=0)
@@ -29,25 +30,30 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--size", type=int, default=SIZE_MIB)
     arguments = parser.parse_args()
+    benchmark = Benchmark("datapath", {"rounds": arguments.rounds}, arguments.json)
+    rows = measure(arguments.rounds, benchmark, arguments.size)
+    return benchmark.finish(rows, arguments.rounds)
+
+
+def measure(rounds: int, benchmark: Benchmark, size_mib: int = SIZE_MIB) -> list[Row]:
     # In memory where there is room for content, copy and as much again: a disk would be measured else.
-    room = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 3 * arguments.size * MIB
+    room = MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > 3 * size_mib * MIB
     within = MEMORY if room else None
+    rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="speedpay-bench-", dir=within) as name:
         folder = Path(name)
-        content = generated(folder / "content.bin", arguments.size)
-        parameters = {
-            "content_bytes": content.stat().st_size, "rounds": arguments.rounds,
-            "in_memory": within is not None, "upload_limit_bytes_s": None,
+        content = generated(folder / "content.bin", size_mib)
+        benchmark.parameters |= {
+            "content_bytes": content.stat().st_size, "in_memory": within is not None,
+            "upload_limit_bytes_s": None,
         }  # fmt: skip
-        benchmark = Benchmark("datapath", parameters, arguments.json)
-        rows: list[Row] = []
-        for number in range(arguments.rounds):
+        for number in range(rounds):
             measured = _pair(benchmark, number, content, folder)
             if measured is not None:
                 benchmark.rounds.append(measured)
                 rows = rows_of(benchmark.rounds)
             benchmark.write(rows)
-        return benchmark.finish(rows, arguments.rounds)
+    return rows
 
 
 def _pair(benchmark: Benchmark, number: int, content: Path, folder: Path) -> dict[str, Any] | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import random
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -102,7 +101,10 @@ def cells(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 class Benchmark:
-    """Rounds, each tried twice at most, and the report that is written after each of them."""
+    """Rounds, each tried twice at most, and the report that is written after each of them.
+
+    A benchmark may have parts, each with parameters, rounds and rows of its own; they are written together.
+    """
 
     def __init__(self, name: str, parameters: dict[str, Any], json_file: Path | None) -> None:
         self.name = name
@@ -114,6 +116,16 @@ class Benchmark:
         self.failures: list[str] = []
         self._json_file = json_file
         self._began = time.monotonic()
+        self._rows: Sequence[Row] = ()
+        self._parts: list[Benchmark] = []
+        self._whole: Benchmark | None = None
+
+    def part(self, name: str) -> Benchmark:
+        """A part; what is written of it goes into the whole report."""
+        made = Benchmark(name, {}, None)
+        made.parameters, made._whole = {}, self
+        self._parts.append(made)
+        return made
 
     def attempt(self, what: str, work: Callable[[], T]) -> T | None:
         """The work's result; None when it failed twice. Every failure stands in the report."""
@@ -126,42 +138,52 @@ class Benchmark:
         return None
 
     def write(self, rows: Sequence[Row]) -> dict[str, Any]:
-        report = {
-            "bench": self.name, "parameters": self.parameters,
-            "rows": [row.as_json() for row in rows], "failures": self.failures,
-            "rounds": self.rounds,
-        }  # fmt: skip
+        self._rows = rows
+        if self._whole is not None:
+            return self._whole.write(())
+        report = self._report()
         if self._json_file is not None:
             self._json_file.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
         return report
 
+    def _report(self) -> dict[str, Any]:
+        if not self._parts:
+            return {
+                "bench": self.name, "parameters": self.parameters,
+                "rows": [row.as_json() for row in self._rows], "failures": self.failures,
+                "rounds": self.rounds,
+            }  # fmt: skip
+        return {
+            "bench": self.name,
+            "parameters": self.parameters | {part.name: part.parameters for part in self._parts},
+            "rows": [
+                row.as_json() | {"part": part.name} for part in self._parts for row in part._rows
+            ],
+            "failures": [failure for part in self._parts for failure in part.failures],
+            "rounds": {part.name: part.rounds for part in self._parts},
+        }
+
     def finish(self, rows: Sequence[Row], wanted_rounds: int) -> int:
-        """Prints the table; the exit code is 1 when a round is missing."""
+        """Prints the tables; the exit code is 1 when a round is missing."""
         from demo import columns
 
         report = self.write(rows)
         say("")
-        for name, value in self.parameters.items():
+        for name, value in report["parameters"].items():
             say(f"{name}: {value}")
-        say("")
-        for line in columns([HEADINGS, *(cells(row) for row in report["rows"])]):
-            say(line)
-        missing = wanted_rounds - len(self.rounds)
-        say(f"\n{len(self.rounds)} rounds, {time.monotonic() - self._began:.0f} s")
-        for failure in self.failures:
+        missing = 0
+        for part in self._parts or [self]:
+            shown = [cells(row.as_json()) for row in part._rows]
+            say(f"\n{part.name}, {len(part.rounds)} rounds")
+            for line in columns([HEADINGS, *shown]):
+                say(line)
+            missing += max(wanted_rounds - len(part.rounds), 0 if shown else 1)
+        say(f"\n{time.monotonic() - self._began:.0f} s")
+        for failure in report["failures"]:
             say(f"failed: {failure}")
         if missing:
-            say(f"{missing} of {wanted_rounds} rounds could not be measured")
-        return 1 if missing or not rows else 0
-
-
-def generated(path: Path, mib: int) -> Path:
-    """A file of that size whose bytes are always the same and do not compress."""
-    source = random.Random(mib)
-    with path.open("wb") as file:
-        for _ in range(mib):
-            file.write(source.randbytes(MIB))
-    return path
+            say(f"{missing} rounds could not be measured")
+        return 1 if missing else 0
 
 
 def say(text: str) -> None:

@@ -9,8 +9,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from local_swarm import LocalSwarm, Process, attempt_command, result_of, run_command
+from local_swarm import LocalSwarm
 from lying_operator import copy_books
+from process import Process, attempt_command, result_of, run_command
 
 _PATIENCE_S = 60.0
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from local_swarm import SPEEDPAY, Process, run_command
+from process import SPEEDPAY, Process, run_command
 
 #: A block is final after 18 more: one second.
 BLOCK_S = 0.05

@@ -4,123 +4,49 @@ with its own address, wallet and uplink; the ledger is a process too. Nothing is
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
-import json
 import os
-import queue
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
-CHECKOUT = Path(__file__).resolve().parent.parent
-SPEEDPAY = CHECKOUT / ".venv/bin/speedpay"
+from content import hashes, installer_images
+from namespaces import Host, Network
+from process import SPEEDPAY, Process, run_command
+
 STOCK = Path(__file__).resolve().parent / "stock_client.py"
-INSTALLER = Path("/usr/lib/debian-installer/images")
 _PORT = 7881
-_START_S, _STOP_S = 60.0, 20.0
+_START_S = 60.0
 #: Between two epochs, for a ledger with a vault.
 EPOCH_S = 4
 _ROUNDS = itertools.count(1)
-_TICKS_A_S = os.sysconf("SC_CLK_TCK")
 #: (seconds since the origin's first word, verified bytes), rising in both.
 Progress = list[tuple[float, int]]
 
 
 @dataclass(frozen=True)
 class Shape:
-    """Uplinks in bytes a second, 0 for no limit. ``free``: how many downloaders besides the measured one."""
+    """Uplinks in bytes a second, 0 for no limit. ``free``: how many downloaders besides the measured one.
+    ``line``: the measured one's own line, as fast down as up; with it everybody is in a namespace."""
 
     origin_uplink: int
     peer_uplink: int
     free: int = 8
+    line: int = 0
 
     def as_json(self) -> dict[str, int]:
         return {
             "origin_uplink_bytes_s": self.origin_uplink, "peer_uplink_bytes_s": self.peer_uplink,
             "free_downloaders": self.free, "free_pool_ppm": 250_000,
-        }  # fmt: skip
-
-
-class Process:
-    """One client or ledger; its JSON lines as they come. Ended by its own id, never by name."""
-
-    def __init__(self, name: str, command: list[str], home: Path, log: Path) -> None:
-        self.name = name
-        self.lines: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        self.events: dict[str, dict[str, Any]] = {}
-        self.at: dict[str, float] = {}
-        self.progress: list[tuple[float, int]] = []
-        self._log = log
-        environment = os.environ | {
-            "SPEEDPAY_HOME": str(home), "SPEEDPAY_PASSPHRASE_FILE": str(home / "passphrase"),
-        }  # fmt: skip
-        self._stderr = log.open("wb")
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=self._stderr, env=environment, text=True
-        )
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            try:
-                said = json.loads(line)
-            except ValueError:
-                continue
-            # A line without "event" is a command's result; a ledger's says where it listens.
-            name, now = said.get("event", "result"), time.monotonic()
-            if name == "progress" and said["total_bytes"]:
-                self.progress.append((now, said["done_bytes"]))
-                if said["done_bytes"] == said["total_bytes"]:
-                    name = "complete"
-            if name not in self.events:
-                self.events[name], self.at[name] = said, now
-            self.lines.put(said)
-        self.lines.put(None)
-
-    def until(self, event: str, deadline: float) -> dict[str, Any]:
-        """The first event of that name; raises RuntimeError with the process's last words."""
-        while event not in self.events:
-            try:
-                said = self.lines.get(timeout=max(0.01, deadline - time.monotonic()))
-            except queue.Empty:
-                raise RuntimeError(
-                    f"{self.name} has not said {event!r} in time: {self.words()}"
-                ) from None
-            if said is None and event not in self.events:
-                raise RuntimeError(f"{self.name} ended before {event!r}: {self.words()}")
-        return self.events[event]
-
-    def cpu_s(self) -> float:
-        """User and system time of all its threads so far; fails once it has ended."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS_A_S
-
-    def words(self) -> str:
-        return self._log.read_text(errors="replace")[-800:]
-
-    def ask_to_stop(self) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
-
-    def stop(self) -> None:
-        self.ask_to_stop()
-        try:
-            self.process.wait(_STOP_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self._stderr.close()
+        } | ({"line_bytes_s": self.line} if self.line else {})  # fmt: skip
 
 
 @dataclass
@@ -168,7 +94,10 @@ def _at(points: Progress, seconds: float) -> float:
 class LocalSwarm:
     """A working folder with content, a torrent, a ledger, and a wallet for every peer."""
 
-    def __init__(self, folder: Path, shape: Shape, content: Path) -> None:
+    def __init__(
+        self, folder: Path, shape: Shape, content: Path, network: Network | None = None
+    ) -> None:
+        """``network``: everybody gets a host there, and the measured one's has ``shape.line``."""
         self.folder = folder
         self.shape = shape
         self.content = content
@@ -176,9 +105,19 @@ class LocalSwarm:
         self.ledger: Process | None = None
         self.ledger_url = ""
         self._round = next(_ROUNDS)
+        self._names = ("origin", "payer", *(f"free{n}" for n in range(1, shape.free + 1)))
+        self._hosts: dict[str, Host] = {}
+        if network is not None:
+            self._hosts = {name: network.host() for name in ("ledger", *self._names)}
+            self._hosts["payer"].limit_down(shape.line)
+            self._hosts["payer"].limit_up(shape.line)
         # Two swarms at once on one machine must not meet.
-        self._network = f"127.{1 + os.getpid() // 250 % 250}.{1 + os.getpid() % 250}"
-        self._hashes = _hashes(content)
+        prefix = f"127.{1 + os.getpid() // 250 % 250}.{1 + os.getpid() % 250}"
+        self._places = {
+            name: self._hosts[name].address if self._hosts else f"{prefix}.{10 + number}"
+            for number, name in enumerate(self._names)
+        }
+        self._hashes = hashes(content)
 
     @property
     def ledger_folder(self) -> Path:
@@ -197,42 +136,46 @@ class LocalSwarm:
         """``money``: a ledger, and a wallet for everybody; stock clients need none. ``before_ledger``
         is given the ledger's folder before it starts."""
         run_command(["create", str(self.content), "-o", str(self.torrent), "--json"], self.folder)
-        homes = [self.home(name) for name in ("origin", "payer", *self._free_names())]
-        for home in homes:
+        for name in self._names:
+            home = self.home(name)
             home.mkdir()
             (home / "passphrase").write_text("only for this demonstration\n")
         if money:
             self.ledger_folder.mkdir()
             before_ledger(self.ledger_folder)
             self._start_ledger()
-            self._make_wallets(homes)
+            self._make_wallets()
 
     def _start_ledger(self) -> None:
         home = self.ledger_folder
+        address = self._hosts["ledger"].address if self._hosts else "127.0.0.1"
         command = [
-            str(SPEEDPAY), "ledger", "serve", "--data", str(home), "--listen", "127.0.0.1:0",
+            str(SPEEDPAY), "ledger", "serve", "--data", str(home), "--listen", f"{address}:0",
             "--unlimited-loopback", "--epoch-interval", str(EPOCH_S), "--json",
         ]  # fmt: skip
-        self.ledger = Process("ledger", command, home, self.folder / "ledger.log")
+        with self._at("ledger"):
+            self.ledger = Process("ledger", command, home, self.folder / "ledger.log")
         said = self.ledger.until("result", time.monotonic() + _START_S)
         self.ledger_url = said["url"]
 
-    def _make_wallets(self, homes: list[Path]) -> None:
+    def _make_wallets(self) -> None:
         # Two at a time: making a wallet costs a third of a second of one core, on purpose.
-        for pair in zip(homes[::2], [*homes[1::2], None], strict=False):
-            running = [self._new_wallet(home) for home in pair if home]
+        for first in range(0, len(self._names), 2):
+            running = [self._new_wallet(name) for name in self._names[first : first + 2]]
             for process in running:
                 if process.wait() != 0:
                     raise RuntimeError("a wallet could not be made")
 
-    def _new_wallet(self, home: Path) -> subprocess.Popen[bytes]:
+    def _new_wallet(self, name: str) -> subprocess.Popen[bytes]:
+        home = self.home(name)
         environment = os.environ | {
             "SPEEDPAY_HOME": str(home), "SPEEDPAY_PASSPHRASE_FILE": str(home / "passphrase"),
         }  # fmt: skip
-        return subprocess.Popen(
-            [str(SPEEDPAY), "wallet", "new", "--ledger-url", self.ledger_url, "--json"],
-            env=environment, stdout=subprocess.DEVNULL,
-        )  # fmt: skip
+        with self._at(name):
+            return subprocess.Popen(
+                [str(SPEEDPAY), "wallet", "new", "--ledger-url", self.ledger_url, "--json"],
+                env=environment, stdout=subprocess.DEVNULL,
+            )  # fmt: skip
 
     def close(self) -> None:
         if self.ledger is not None:
@@ -255,34 +198,44 @@ class LocalSwarm:
 
     def balances(self) -> dict[str, dict[str, Any]]:
         """name → its balance as the ledger signs it."""
-        names = ("origin", "payer", *self._free_names())
-        return {name: run_command(["balance", "--json"], self.home(name)) for name in names}
+        with ThreadPoolExecutor(
+            2
+        ) as pool:  # each unlocks a wallet, a third of a second of one core
+            return dict(zip(self._names, pool.map(self._balance, self._names), strict=True))
+
+    def _balance(self, name: str) -> dict[str, Any]:
+        with self._at(name):
+            return run_command(["balance", "--json"], self.home(name))
 
     def books(self) -> dict[str, Any]:
         return run_command(
             ["ledger", "fsck", "--data", str(self.ledger_folder), "--json"], self.folder
         )
 
-    def run(self, pay: str, limit_s: float, *, stock: bool = False) -> Round:
+    def run(
+        self, pay: str, limit_s: float, *, everybody: bool = False, stock: bool = False
+    ) -> Round:
         """One download by everybody in a fresh swarm; ``pay`` is the measured downloader's ``--pay``.
 
-        ``stock``: the same swarm of plain libtorrent sessions, nothing of ours in them.
+        ``everybody``: and that of all others. ``stock``: the same swarm of plain libtorrent sessions,
+        nothing of ours in them.
         """
         self._round = next(_ROUNDS)
         folder = self.folder / f"round{self._round}"
         folder.mkdir()
-        names = ["payer", *self._free_names()]
+        names = list(self._names[1:])
         deadline = time.monotonic() + _START_S
         with contextlib.ExitStack() as stack:
             down: dict[str, Process] = {}
             for name in names:
-                down[name] = self._downloader(name, names, folder, pay, stock)
+                how = pay if name == "payer" or everybody else "off"
+                down[name] = self._downloader(name, names, folder, how, stock)
                 stack.callback(down[name].stop)
             for process in down.values():
                 process.until("started", deadline)
             origin = self._origin(names, folder, stock)
             stack.callback(origin.stop)
-            everybody = {"origin": origin, **down}
+            running = {"origin": origin, **down}
             cpu_before = sum(process.cpu_s() for process in down.values())
             origin.until("seeding", deadline)
             began = origin.at["seeding"]
@@ -293,13 +246,13 @@ class LocalSwarm:
                 except RuntimeError:
                     if not stock or process.process.poll() is not None:
                         raise
-            cpu_s = sum(process.cpu_s() for process in everybody.values()) - cpu_before
+            cpu_s = sum(process.cpu_s() for process in running.values()) - cpu_before
             if not stock:
                 for process in down.values():
                     process.until("finished", began + limit_s)
-            for process in everybody.values():
+            for process in running.values():
                 process.ask_to_stop()
-            for process in everybody.values():
+            for process in running.values():
                 process.stop()
         progress = {
             name: [(at - began, done) for at, done in process.progress if 0 < at - began < limit_s]
@@ -308,7 +261,7 @@ class LocalSwarm:
         took = {name: min(p.at.get("complete", began + limit_s) - began, limit_s)
                 for name, p in down.items()}  # fmt: skip
         finished = took["payer"] < limit_s
-        ok = finished and _hashes(folder / "payer" / self.content.name) == self._hashes
+        ok = finished and hashes(folder / "payer" / self.content.name) == self._hashes
         shutil.rmtree(folder)
         return Round(
             took["payer"],
@@ -319,28 +272,27 @@ class LocalSwarm:
             progress,
             cpu_s,
             {name: process.events.get("result", {}).get("protocol_bytes", 0)
-             for name, process in everybody.items()},
+             for name, process in running.items()},
         )  # fmt: skip
 
     def name_of(self, peer: str) -> str:
-        """Who has this address: "origin" or "peer 3"."""
+        """Who has this address: "origin", "payer" or "peer 3"."""
         host = peer.rpartition(":")[0]
-        number = int(host.rpartition(".")[2]) - 10
-        return "origin" if number == 0 else "payer" if number == 1 else f"peer {number - 1}"
+        name = next(name for name, place in self._places.items() if place == host)
+        return name.replace("free", "peer ")
 
     # --- pieces ----------------------------------------------------------------------------------
 
-    def _free_names(self) -> list[str]:
-        return [f"free{number}" for number in range(1, self.shape.free + 1)]
+    def _at(self, name: str) -> contextlib.AbstractContextManager[None]:
+        """What is started in the block is on that one's host, if there are hosts."""
+        return self._hosts[name].entered() if self._hosts else contextlib.nullcontext()
 
     @staticmethod
     def _limit(bytes_s: int) -> list[str]:
         return ["--up-limit", str(bytes_s)] if bytes_s else []
 
     def _address(self, name: str) -> str:
-        fixed = {"origin": 0, "payer": 1}
-        number = fixed[name] if name in fixed else int(name.removeprefix("free")) + 1
-        return f"{self._network}.{10 + number}:{_PORT + self._round}"
+        return f"{self._places[name]}:{_PORT + self._round}"
 
     def _downloader(
         self, name: str, names: list[str], folder: Path, pay: str, stock: bool
@@ -356,12 +308,13 @@ class LocalSwarm:
         else:
             command = [
                 str(SPEEDPAY), "get", str(self.torrent), "-o", str(target), "--seed", "--json",
-                "--pay", pay if name == "payer" else "off",
+                "--pay", pay,
                 "--listen", self._address(name), *self._limit(self.shape.peer_uplink),
                 *(word for other in others for word in ("--peer", other)),
             ]  # fmt: skip
         log = self.folder / f"{name}-{self._round}.log"
-        return Process(name, command, self.home(name), log)
+        with self._at(name):
+            return Process(name, command, self.home(name), log)
 
     def _origin(self, names: list[str], folder: Path, stock: bool) -> Process:
         peers = [self._address(name) for name in names]
@@ -378,7 +331,8 @@ class LocalSwarm:
                 *(word for peer in peers for word in ("--peer", peer)),
             ]  # fmt: skip
         log = self.folder / f"origin-{self._round}.log"
-        return Process("origin", command, self.home("origin"), log)
+        with self._at("origin"):
+            return Process("origin", command, self.home("origin"), log)
 
 
 @contextlib.contextmanager
@@ -392,62 +346,11 @@ def local_swarm(
 ) -> Iterator[LocalSwarm]:
     """A started swarm in a temporary folder, or in one below ``within``. ``content``: a file or folder;
     by default the Debian installer's netboot images. ``before_ledger``: see ``LocalSwarm.start``."""
-    with tempfile.TemporaryDirectory(prefix="speedpay-swarm-", dir=within) as name:
-        folder = Path(name)
-        swarm = LocalSwarm(folder, shape, content or installer_images(folder))
-        try:
-            swarm.start(money=money, before_ledger=before_ledger)
-            yield swarm
-        finally:
-            swarm.close()
-
-
-def installer_images(folder: Path) -> Path:
-    """Debian's own netboot images, without the package's links between them."""
-    target = folder / "debian-installer-netboot"
-    found = [p for p in INSTALLER.rglob("*") if p.is_file() and not p.is_symlink()]
-    large = [path for path in found if path.stat().st_size > 500_000]
-    if not large:
-        raise FileNotFoundError(
-            "Debian's installer images are not here: install debian-installer-12-netboot-amd64,"
-            " or name content of your own with --file PATH"
-        )
-    for path in large:
-        copy = target / path.relative_to(INSTALLER)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, copy)
-    return target
-
-
-def _hashes(content: Path) -> dict[str, tuple[int, str]]:
-    """relative name → (bytes, SHA-256) of every file."""
-    files = [content] if content.is_file() else sorted(p for p in content.rglob("*") if p.is_file())
-    found = {}
-    for path in files:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        found[str(path.relative_to(content))] = (path.stat().st_size, digest)
-    return found
-
-
-def attempt_command(arguments: list[str], home: Path) -> subprocess.CompletedProcess[str]:
-    """One command of the user who lives in ``home``, whatever it exits with."""
-    environment = os.environ | {
-        "SPEEDPAY_HOME": str(home), "SPEEDPAY_PASSPHRASE_FILE": str(home / "passphrase"),
-    }  # fmt: skip
-    return subprocess.run(
-        [str(SPEEDPAY), *arguments], env=environment, capture_output=True, text=True, timeout=120
-    )
-
-
-def run_command(arguments: list[str], home: Path) -> dict[str, Any]:
-    """The result of one command; raises RuntimeError with its last words when it fails."""
-    done = attempt_command(arguments, home)
-    if done.returncode != 0:
-        raise RuntimeError(f"speedpay {arguments[0]} failed: {done.stderr[-800:]}")
-    return result_of(done)
-
-
-def result_of(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    made: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return made
+    with contextlib.ExitStack() as stack:
+        name = tempfile.TemporaryDirectory(prefix="speedpay-swarm-", dir=within)
+        folder = Path(stack.enter_context(name))
+        network = stack.enter_context(Network()) if shape.line else None
+        swarm = LocalSwarm(folder, shape, content or installer_images(folder), network)
+        stack.callback(swarm.close)
+        swarm.start(money=money, before_ledger=before_ledger)
+        yield swarm

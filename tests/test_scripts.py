@@ -81,7 +81,9 @@ def test_an_unknown_option_is_refused_before_anything_is_done(name: str) -> None
     [
         ["bench"], ["bench", "nothing"], ["bench", "swarm", "--rounds"],
         ["bench", "swarm", "--rounds", "0"], ["bench", "datapath", "--rounds", "many"],
-        ["bench", "datapath", "--size", "-1"], ["bench", "swarm", "--json"], ["demo", "--json"],
+        ["bench", "datapath", "--size", "-1"], ["bench", "swarm", "--json"],
+        ["bench", "swarm", "--size", "1"],
+        ["bench", "swarm", "--only", "nothing"], ["bench", "epoch", "--only", "gain"], ["demo", "--json"],
         ["demo", "--file"], ["demo", "file"], ["plot", "--check", "twice"],
     ],
     ids=" ".join,
@@ -166,7 +168,7 @@ def one_swarm(points: dict[str, list[tuple[float, int]]]) -> Any:
 def test_useful_bytes_are_counted_over_the_same_span_in_both_swarms() -> None:
     fast = one_swarm({"payer": [(5.0, 100)], "free1": [(10.0, 100)]})
     slow = one_swarm({"payer": [(10.0, 50), (30.0, 100)], "free1": [(20.0, 100)]})
-    useful = script("bench_swarm").useful
+    useful = script("bench_gain").useful
     # When the faster one is done, at 10 s, the other has half of each.
     assert useful(fast, slow) == pytest.approx(2.0)
     assert useful(slow, fast) == pytest.approx(0.5)
@@ -209,6 +211,27 @@ def test_a_round_that_fails_twice_makes_the_benchmark_fail() -> None:
     assert benchmark.attempt("round 1", work) is None
     assert len(benchmark.failures) == 2
     assert benchmark.finish([], 1) == 1
+
+
+def test_a_benchmark_with_parts_writes_the_rows_of_all_after_each_round(tmp_path: Path) -> None:
+    bench_rows = script("bench_rows")
+    whole = bench_rows.Benchmark("b", {"rounds": 1}, tmp_path / "b.json")
+    first, second = whole.part("first"), whole.part("second")
+    first.parameters["uplink"] = 1
+    first.rounds.append({"n": 1})
+    first.write([bench_rows.Row("one", 1.0, (1.0, 1.0))])
+    second.rounds.append({"n": 2})
+    second.failures.append("once")
+    second.write([bench_rows.Row("two", 2.0, (2.0, 2.0))])
+    written = json.loads((tmp_path / "b.json").read_text())
+    assert [(row["part"], row["row"]) for row in written["rows"]] == [
+        ("first", "one"), ("second", "two"),
+    ]  # fmt: skip
+    assert written["rounds"] == {"first": [{"n": 1}], "second": [{"n": 2}]}
+    assert written["parameters"]["first"] == {"uplink": 1}
+    assert written["failures"] == ["once"]
+    assert whole.finish((), 1) == 0
+    assert whole.finish((), 2) == 1, "a round of each is missing"
 
 
 # ------------------------------------------------------------------------------------ figures, texts
@@ -332,7 +355,8 @@ def test_kept_figures_of_a_benchmark_have_the_documented_shape(path: Path) -> No
     assert report["bench"] == path.stem
     assert report["parameters"]
     for row in report["rows"]:
-        assert row.keys() == {"row", "value", "spread", "bound", "goal", "ok", "unit"}
+        shape = {"row", "value", "spread", "bound", "goal", "ok", "unit"}
+        assert row.keys() - {"part"} == shape
         assert row["spread"][0] <= row["value"] <= row["spread"][1]
 
 

@@ -126,9 +126,9 @@ class Process:
 class Ledger:
     """``speedpay ledger serve``; it comes back at the address where it was."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, listen: str = "127.0.0.1:0") -> None:
         self.folder = folder
-        self.listen = "127.0.0.1:0"
+        self.listen = listen
         self.back()
 
     def back(self) -> None:
