@@ -93,7 +93,8 @@ def crowd(policy: Policy, peers: int, random: Random) -> Crowd:
     looks = _Looks()
     while (waiting or world.buyers) and world.now < LIMIT_S:
         here = [s for s in seeders if s.online[0] <= world.now < s.online[1]]
-        for link in [link for s in seeders if s not in here for link in s.links]:
+        gone = [s for s in seeders if s.online[1] <= world.now]
+        for link in [link for seeder in gone for link in seeder.links]:
             world.part(link)
             others = [s for s in here if all(other.seeder is not s for other in link.buyer.links)]
             if others:

@@ -26,10 +26,12 @@ def try_out(swarm: OwnSwarm, policy: Policy) -> dict[str, Any]:
         buyers[peer.name] = buyer
         world.join(buyer, [seeders[name] for name in peer.seeders], [peer.place])
     first: dict[str, tuple[float, int]] = {}
+    done: list[Buyer] = []
     for _ in range(_MAX_STEPS):
         if not world.buyers:
             break
-        seconds = _step(world)
+        # Whoever remains is faster from now on: first see how much.
+        seconds = _LEAST_STEP_S if done else _step(world)
         rates = {b.name: (b.rate, _price(b)) for b in world.buyers}
         done = world.step(seconds)
         if world.now < _SETTLED_S and len(world.buyers) == len(buyers):

@@ -81,7 +81,7 @@ def figures(policy: Policy, seed: int, peers: int) -> dict[str, float | str]:
         "split_five_addresses": split.five_addresses,
         "split_five_cheap": split.five_cheap,
         "settled_s": scenes.settling(policy),
-        "free_floor": round(min(swarm.free_floor for swarm in swarms), 4),
+        "free_floor": round(min(swarm.free_floor for swarm in swarms), 3),
         "utilisation": min(swarm.utilisation for swarm in swarms),
         "stalling_earns": scenes.stalling(policy, Formula.ANCHORED),
         "stalling_published_earns": scenes.stalling(policy, Formula.PUBLISHED),
@@ -95,7 +95,7 @@ def figures(policy: Policy, seed: int, peers: int) -> dict[str, float | str]:
         "crowd_paid_s": many.paid_s,
         "crowd_free_s": many.free_s,
         "crowd_jain": many.jain,
-        "crowd_free_floor": round(many.free_floor, 4),
+        "crowd_free_floor": round(many.free_floor, 3),
         "crowd_utilisation": many.utilisation,
     }
 

@@ -1,6 +1,6 @@
 """Seeders and buyers whose bytes flow like water: every step each seeder divides what it can send.
 
-Prices come from ``market/bidder.py`` with its 10 % rule, shares from a ``Policy``, cost from ``Value``. Not
+Prices come from ``market/bidder.py`` and ``shading.py``, shares from a ``Policy``, cost from ``Value``. Not
 in it: TCP, pieces, escrow and the windows of trust, which other tests hold against real peers. A bid takes
 ``DELAY_S`` to its seeder. All randomness is in whoever builds a ``World``; its steps have none.
 """
@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from speedpay.market.allocator import Demand
 from speedpay.market.bidder import REBID_INTERVAL_S, Bidding, Plan, explain
+from speedpay.market.shading import Shade, ladder
 from speedpay.simulation.policies import Policy, Split, divide, split
 from speedpay.units import NO_PRICE, Amount, Price, Share, Value
 
@@ -22,17 +23,14 @@ DELAY_S = 0.2
 ROUND_S = 1.0
 #: A buyer's line is divided over its seeders by what they offer; this often they divide anew.
 _PASSES = 3
-#: What a shading buyer tries, as divisors of its highest price, and how much speed it gives up for it.
-LADDER = (1, 2, 4, 8, 16)
-_ENOUGH = 0.95
-#: A seeder whose bytes are this far from its words is not asked any more, but tried.
-_BELIEVED = 1.25
+#: Every seeder's ask.
+_ASK = Price(1)
 
 
 class Strategy(StrEnum):
     FORMULA = "formula"  # commits the automatic bid
     HALF = "half price"  # commits half of it
-    SHADE = "shading"  # commits the least that still brings 95 % of the speed
+    SHADE = "shading"  # commits what the speed needs of it, by market/shading.py
 
 
 @dataclass(eq=False, slots=True)
@@ -59,8 +57,8 @@ class Seeder:
 
 @dataclass(eq=False, slots=True)
 class Link:
-    """One connection. ``price``: what its seeder weighs by; ``coming``: a bid under way; ``divided_by``:
-    what the formula's price is divided by; ``tried``: the seeder's words turned out wrong."""
+    """One connection. ``price``: what its seeder weighs by; ``coming``: a bid under way; ``known``: the
+    rates that its seeder announced for some prices."""
 
     number: int
     buyer: Buyer
@@ -72,11 +70,8 @@ class Link:
     room: float = 0.0  # the most it could have been, by its buyer's line
     in_round: int = 0  # µtok·byte/MiB
     bidding: Bidding = field(default_factory=Bidding)
-    divided_by: int = 1
-    said: float | None = None  # the rate that its seeder announced for the price in force
-    tried: bool = False
-    held_rate: float = 0.0  # before the last step down, while prices are tried
-    settled: bool = False
+    known: Mapping[Price, int] = field(default_factory=dict)
+    shade: Shade = field(default_factory=Shade)
 
     @property
     def demand(self) -> Demand:
@@ -248,50 +243,35 @@ class World:
         balance = buyer.plan.balance.minus_or_zero(buyer.spent)
         most = explain(buyer.plan, buyer.spent, balance, max(0, buyer.wanted - buyer.got)).price
         for link in buyer.links:
+            price = most
             if buyer.strategy is Strategy.SHADE and most:
-                link.divided_by = self._shaded(link, most)
+                price = self._shaded(link, most)
             elif buyer.strategy is Strategy.HALF:
-                link.divided_by = 2
-            price = Price(most.utok_per_mib // link.divided_by)
-            if link.bidding.allows(price, self.now):
-                link.bidding = link.bidding.sent(price, self.now)
-                link.coming = (self.now + DELAY_S, price)
+                price = Price(most.utok_per_mib // 2)
+            if not link.bidding.allows(price, self.now):
+                continue
+            before = link.bidding.price or NO_PRICE
+            link.shade = link.shade.sent(before, price, int(link.rate), self.now)
+            link.bidding = link.bidding.sent(price, self.now)
+            link.coming = (self.now + DELAY_S, price)
 
-    def _shaded(self, link: Link, most: Price) -> int:
-        """The largest divisor of the ladder that leaves enough, by the seeder's words, or by trial where
-        its bytes show that these are wrong."""
-        if link.price and link.said and link.rate > link.said * _BELIEVED:
-            link.tried = True
-        if link.tried:
-            return self._lower(link)
-        room = max(link.rate, link.buyer.downlink - (link.buyer.rate - link.rate))
-        enough = _ENOUGH * min(room, self.says(link, most))
-        best = 1
-        for divisor in LADDER[1:]:
-            price = Price(most.utok_per_mib // divisor)
-            if not price or self.says(link, price) < enough:
-                break
-            best = divisor
-        link.said = self.says(link, Price(most.utok_per_mib // best))
-        return best
+    def _shaded(self, link: Link, most: Price) -> Price:
+        """What ``peer/offers.py`` would commit: the seeder is asked, and what is measured has the last
+        word."""
+        before = link.bidding.price or NO_PRICE
+        rungs = ladder(_ASK, most, link.known)
+        link.known = {price: self.says(link, price) for price in rungs}
+        link.shade = link.shade.checked(before, int(link.rate), self.now)
+        alone = not any(other.shade.tried for other in link.buyer.links if other is not link)
+        return link.shade.wanted(
+            before, _ASK, most, link.known, alone and bool(link.rate), self.now
+        )
 
-    @staticmethod
-    def _lower(link: Link) -> int:
-        """A rung down for as long as the measured rate holds; then one back, and it stays."""
-        at = LADDER.index(link.divided_by)
-        if link.settled:
-            return link.divided_by
-        if link.rate < _ENOUGH * link.held_rate:
-            link.settled = True
-            return LADDER[max(at - 1, 0)]
-        link.held_rate = link.rate
-        return LADDER[min(at + 1, len(LADDER) - 1)]
-
-    def says(self, link: Link, price: Price) -> float:
+    def says(self, link: Link, price: Price) -> int:
         """The bytes a second that the seeder announces to ``link`` at ``price``; invented bids count."""
         seeder = link.seeder
         others = [other.demand for other in seeder.links if other is not link]
         demands = [*others, *seeder.invented, replace(link.demand, price=price)]
         due = split(self.policy, demands, seeder.paid, self.free_pool, rounded=False)
         rooms = dict.fromkeys((demand.connection for demand in demands), seeder.uplink)
-        return float(divide(due, rooms, seeder.uplink)[link.number])
+        return divide(due, rooms, seeder.uplink)[link.number]
