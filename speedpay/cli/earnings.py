@@ -122,7 +122,9 @@ def _ahead_text(found: Earnings, now: int, words: str, seconds: int) -> str:
     lately = found.recent(begin)
     sent = size_text(lately.paid_bytes + lately.free_bytes)
     seeded = age_text(found.seeded_s(begin))
-    if ahead.sureness in (Sureness.NOBODY, Sureness.UNKNOWN):
+    if ahead.sureness is Sureness.UNKNOWN:
+        return f"{words}: too early to say, after {seeded} of seeding"
+    if ahead.sureness is Sureness.NOBODY:
         return f"{words}: in {seeded} of seeding {sent} went out, nobody paid: expect 0"
     return (
         f"{words}: about {tokens_text(ahead.expected)}, {ahead.low} to {ahead.high},"
@@ -157,14 +159,19 @@ def _as_json(found: Earnings, now: int) -> dict[str, object]:
         "notes": found.missing(),
         "problems": found.problems(),
     }
-    for key, _, seconds in _AHEAD:
-        ahead = found.ahead(now, seconds)
-        made[key] = {
-            "expected_utok": ahead.expected.to_wire(), "low_utok": ahead.low.to_wire(),
-            "high_utok": ahead.high.to_wire(), "sureness": ahead.sureness.value,
-            "looked_at_s": ahead.looked_at_s, "payers": ahead.payers,
-        }  # fmt: skip
-    return made
+    return made | {key: _ahead_json(found.ahead(now, seconds)) for key, _, seconds in _AHEAD}
+
+
+def _ahead_json(ahead: Forecast) -> dict[str, object]:
+    known = ahead.sureness is not Sureness.UNKNOWN
+    return {
+        "expected_utok": ahead.expected.to_wire() if known else None,
+        "low_utok": ahead.low.to_wire() if known else None,
+        "high_utok": ahead.high.to_wire() if known else None,
+        "sureness": ahead.sureness.value,
+        "looked_at_s": ahead.looked_at_s,
+        "payers": ahead.payers,
+    }
 
 
 def _earned_json(one: Earned) -> dict[str, object]:
@@ -181,7 +188,7 @@ def _earned_json(one: Earned) -> dict[str, object]:
 def _table(found: Earnings) -> list[Sequence[Cell]]:
     return [
         (
-            time_text(day * DAY_S), found.name(infohash), infohash.hex(), one.earned, one.earned.utok,
+            time_text(day * DAY_S)[:10], found.name(infohash), infohash.hex(), one.earned, one.earned.utok,
             one.redeemed.utok, one.fees.utok, one.paid_bytes, one.free_bytes, one.seconds,
         )
         for (day, infohash), one in sorted(found.days.items())

@@ -19,10 +19,13 @@ _SLICES = 7
 #: Payments (channels) from which on the rate is more than chance, and time without which it is a guess.
 _ENOUGH_PAYERS = 10
 _ENOUGH_S = DAY_S
+#: A minute's rate, kept up for a month, says nothing.
+_LEAST_S = 3600
 
 
 class Sureness(StrEnum):
-    """``NOBODY``: there was something to buy, and nobody paid. ``UNKNOWN``: nothing was offered."""
+    """``UNKNOWN``: nothing was offered yet, or for too short a time to say anything. ``NOBODY``: there was
+    something to buy, and nobody paid."""
 
     UNKNOWN = "unknown"
     NOBODY = "nobody paid"
@@ -41,7 +44,8 @@ class Income:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """``low`` … ``high``: the same time in the worst and the best slice of ``looked_at_s`` seconds."""
+    """``low`` … ``high``: the same time in the worst and the best slice of ``looked_at_s`` seconds. With
+    UNKNOWN the amounts mean nothing."""
 
     expected: Amount
     low: Amount
@@ -62,7 +66,9 @@ def forecast(
     nothing = Amount(0)
     if offered_since is None or offered_since > now:
         return Forecast(nothing, nothing, nothing, Sureness.UNKNOWN, 0, 0)
-    looked_at = max(1, min(WINDOW_S, now - offered_since))
+    looked_at = min(WINDOW_S, now - offered_since)
+    if looked_at < _LEAST_S:
+        return Forecast(nothing, nothing, nothing, Sureness.UNKNOWN, looked_at, 0)
     begin = now - looked_at
     recent = [income for income in incomes if begin <= income.at <= now and income.amount]
     if not recent:

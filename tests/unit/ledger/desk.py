@@ -27,6 +27,7 @@ from speedpay.ledger.service import Service, Settings
 from speedpay.ledger_api import calls
 from speedpay.ledger_api.answers import Balance, ChannelView, Outcome
 from speedpay.ledger_api.attempts import Session, Wait
+from speedpay.ledger_api.attested import Attested
 from speedpay.ledger_api.calls import Call
 from speedpay.ledger_api.shapes import OpenChannel, Redemption
 from speedpay.ledger_api.signed import Answer, Head
@@ -116,13 +117,16 @@ class Desk:
         self.session = Session(self.settings.network, None, 1, self.clock)
 
     def ask(self, call: Call[T]) -> T:
-        attempts = self.session.carry(call)
+        return self.attested(call).value
+
+    def attested(self, call: Call[T]) -> Attested[T]:
+        attempts = self.session.attested(call)
         feed: Answer | None = None
         while True:
             try:
                 step = attempts.send(feed)
             except StopIteration as done:
-                result: T = done.value
+                result: Attested[T] = done.value
                 return result
             assert not isinstance(step, Wait)
             feed = self.exchange(step.head, step.body)
