@@ -288,6 +288,8 @@ def test_names_that_leave_the_folder_are_refused_and_nothing_is_written(
         (2, ("seed",)),
         (2, ("seed", "{torrent}", "--ask", "x")),
         (2, ("seed", "{content}", "-o", "elsewhere")),
+        (2, ("seed", "{torrent}", "{content}")),
+        (2, ("seed", "{torrent}", "{torrent}")),
         (3, ("seed", "no-such-file")),
         (3, ("seed", "{torrent}", "-o", "{empty}")),
         (2, ("create",)),

@@ -119,13 +119,19 @@ def test_receipts_and_earnings_add_up_to_the_ledgers_balances_and_tampering_is_t
     assert (code, sum(int(row["earned_utok"]) for row in rows)) == (0, earned)
 
     for who, table, change, command, told in (
-        (payer, "paying", "paid = paid - 1", "receipts", "the ledger signed"),
+        (payer, "paying", "paid = paid - 1 WHERE paid > 0", "receipts", "the ledger signed"),
         (payer, "paying", "paid = paid + 1", "receipts", "the ledger signed"),
-        (payer, "paying", "signed = signed - 1", "receipts", "the ledger holds a voucher"),
+        (
+            payer,
+            "paying",
+            "signed = signed - 1 WHERE signed > 0",
+            "receipts",
+            "the ledger holds a voucher",
+        ),
         (payer, "paying", "paid = NULL", "receipts", "the ledger signed that it was closed"),
         (payer, "paying", "signature = zeroblob(64)", "receipts", "its statement has no signature"),
         (payer, "receipts", "paid = paid + 1", "receipts", "the receipt says"),
-        (payer, "receipts", "paid = paid - 1", "receipts", "the receipt says"),
+        (payer, "receipts", "paid = paid - 1 WHERE paid > 0", "receipts", "the receipt says"),
         (payer, "paying", "signed = 'much'", "receipts", "not a number any more"),
         (payer, "answers", "body = 'no bytes'", "receipts", "was changed where it was kept"),
         (payer, "answers", ONE_LETTER, "receipts", "does not hold"),
