@@ -89,6 +89,9 @@ def limit_settings(upload_limit: int | None, download_limit: int | None) -> dict
         "upload_rate_limit": upload_limit or 0,
         "download_rate_limit": download_limit or 0,
         "send_buffer_watermark": 4 * MIB if fast else 500 * KIB,
+        # Percent of a second that is read ahead for a peer. What is in its buffer leaves before our
+        # next message, and at once when there is one: half a second of a fast peer would be a burst.
+        "send_buffer_watermark_factor": 20 if upload_limit else 50,
         # What a peer may have in its buffer before it has been sent anything: one tick's worth. At
         # libtorrent's 10 KiB peers need two seconds to take up their share (of 6 MiB/s for two they
         # used 1.3 in the first 0.7 s, at 128 KiB 5.1), and until then nothing is weighted.

@@ -10,6 +10,7 @@
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/post.hpp>
+#include <boost/system/error_code.hpp>
 #include <boost/variant/get.hpp>
 
 #include <libtorrent/bdecode.hpp>
@@ -161,6 +162,7 @@ public:
 		frame += payload;
 		m_handle.send_buffer(frame.data(), static_cast<int>(frame.size()));
 		++m_messages_sent;
+		go_ahead();
 	}
 
 	// ---- what we ask for and receive ----
@@ -284,7 +286,28 @@ public:
 
 	void let_go() { set_class(no_class); }
 
+	// Called at every tick: what was sent ahead of the peer's share is taken from its next requests.
+	void pay_back()
+	{
+		if (m_ahead == 0) return;
+		auto const peer = m_handle.native_handle();
+		if (!peer || !m_graft->session) return;
+		if (Weights::pay_back(*m_graft->session, *peer, m_ahead)) m_ahead = 0;
+	}
+
 private:
+	// Our message waits for blocks that libtorrent has put before it; let all of it leave now. The
+	// peer's share stays what it was, and who asks us many questions gets nothing by it: while one
+	// advance is owed there is no other.
+	void go_ahead()
+	{
+		if (m_withheld || m_ahead != 0) return;
+		auto const peer = m_handle.native_handle();
+		if (!peer || !m_graft->session) return;
+		m_ahead = Weights::advance(*m_graft->session, *peer);
+		pay_back();
+	}
+
 	// An exception that left a hook would end the process.
 	template <typename Body>
 	void guarded(Body&& body) const noexcept
@@ -376,6 +399,7 @@ private:
 	bool m_remote_interest = false;
 	std::uint8_t m_weight = 0;
 	bool m_withheld = false;
+	int m_ahead = 0;  // bytes that left before their turn and are not yet asked back
 	lt::peer_class_t m_class = no_class;
 };
 
@@ -450,6 +474,11 @@ void Graft::graft(lt::session_handle handle)
 		});
 	});
 
+	boost::asio::post(context, [self = shared_from_this(), tick_interval] {
+		self->m_tick_interval = std::chrono::milliseconds(tick_interval);
+		self->tick();
+	});
+
 	handle.add_extension(std::static_pointer_cast<lt::plugin>(shared_from_this()));
 	// Torrents that were there before are asked one by one.
 	for (auto& torrent : handle.get_torrents())
@@ -475,7 +504,31 @@ void Graft::abort()
 {
 	try { core->detach(); }
 	catch (...) { core->lost_count(); }
+	// Before the context ends, which the timer belongs to.
+	m_timer.reset();
 	session = nullptr;
+}
+
+// As often as libtorrent's own tick, which plugins see once a second only.
+void Graft::tick() noexcept
+{
+	try
+	{
+		if (!session || core->closed())
+		{
+			m_timer.reset();
+			return;
+		}
+		for (auto const& [id, peer] : m_peers) peer->pay_back();
+		Weights::hand_out_soon(*session);
+		if (!m_timer) m_timer = std::make_unique<Timer>(session->get_context());
+		m_timer->expires_after(m_tick_interval);
+		m_timer->async_wait([weak = weak_from_this()](boost::system::error_code const& error) {
+			auto const self = weak.lock();
+			if (self && !error) self->tick();
+		});
+	}
+	catch (...) { core->lost_count(); }
 }
 
 void Graft::joined(ConnectionId id, PeerPlugin& peer) { m_peers[id] = &peer; }

@@ -1,10 +1,13 @@
 // The libtorrent plugin: one for the session, one per torrent, one per connection.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <unordered_map>
+
+#include <boost/asio/steady_timer.hpp>
 
 #include <libtorrent/extensions.hpp>
 #include <libtorrent/session_handle.hpp>
@@ -44,11 +47,16 @@ public:
 	lt::aux::session_interface* session = nullptr;
 
 private:
+	using Timer = boost::asio::steady_timer;
+
 	void carry_out_commands();
+	void tick() noexcept;
 	PeerPlugin* find(ConnectionId id) const;
 
 	std::unordered_map<ConnectionId, PeerPlugin*> m_peers;
 	std::uint32_t m_torrents = 0;
+	std::chrono::milliseconds m_tick_interval{0};
+	std::unique_ptr<Timer> m_timer;
 };
 
 } // namespace speedpay

@@ -5,7 +5,7 @@
 // libtorrent's bandwidth manager divides a rate limit by the upload priority (1-255) of the peer
 // classes a peer belongs to, and its choker sorts by it first. Its public interface assigns classes
 // by address and socket type only, when a connection begins. We move live peers between classes, for
-// which five private members are needed; naming them in an explicit instantiation is the one place
+// which six private members are needed; naming them in an explicit instantiation is the one place
 // where C++ does not check access. It ends when libtorrent renames or retypes one of them (a compile
 // error here), and would best be replaced by a public peer_connection_handle::set_peer_class.
 // Tried with 2.0.8 to 2.0.11.
@@ -73,6 +73,13 @@ struct WaitingForBandwidth
 	friend constexpr pointer member(WaitingForBandwidth);
 };
 template struct Thief<WaitingForBandwidth, &lt::aux::bandwidth_manager::m_queue>;
+
+struct WaitingBytes
+{
+	using pointer = std::int64_t lt::aux::bandwidth_manager::*;
+	friend constexpr pointer member(WaitingBytes);
+};
+template struct Thief<WaitingBytes, &lt::aux::bandwidth_manager::m_queued_bytes>;
 
 } // namespace stolen
 
@@ -155,8 +162,55 @@ public:
 			, to != no_class ? &pool[to].channel[upload] : nullptr);
 	}
 
+	// Hands out what has been assigned after three ticks. libtorrent's 20 are 200 ms in which a peer
+	// gets nothing and then everything: our messages wait as long, and send buffers must be deeper
+	// than that, or a peer whose request is filled misses its share until it asks again.
+	static void hand_out_soon(lt::aux::session_interface& session)
+	{
+		for (lt::aux::bw_request& request : waiting(session)) request.ttl = std::min(request.ttl, 3);
+	}
+
+	// Lets the peer send at once what waits in its buffer, and returns by how many bytes that is ahead
+	// of its share; 0 when nothing there waits for bandwidth.
+	static int advance(lt::aux::session_interface& session, lt::peer_connection& peer)
+	{
+		auto& queue = waiting(session);
+		auto const found = find(queue, peer);
+		if (found == queue.end()) return 0;
+		int const buffered = peer.send_buffer_size();
+		// Less than nothing: an earlier advance is still being paid back.
+		if (found->assigned < 0 || buffered <= found->assigned) return 0;
+		int const ahead = buffered - found->assigned;
+		session.get_bandwidth_manager(upload)->*member(stolen::WaitingBytes{})
+			-= found->request_size - found->assigned;
+		queue.erase(found);
+		static_cast<lt::aux::bandwidth_socket&>(peer).assign_bandwidth(upload, buffered);
+		return ahead;
+	}
+
+	// Takes the bytes of an advance from what the peer waits for; false when it does not wait.
+	static bool pay_back(lt::aux::session_interface& session, lt::peer_connection& peer, int bytes)
+	{
+		auto& queue = waiting(session);
+		auto const found = find(queue, peer);
+		if (found == queue.end()) return false;
+		found->assigned -= bytes;
+		session.get_bandwidth_manager(upload)->*member(stolen::WaitingBytes{}) += bytes;
+		return true;
+	}
+
 private:
 	static constexpr int upload = lt::peer_connection::upload_channel;
+	using Queue = std::vector<lt::aux::bw_request>;
+
+	static Queue& waiting(lt::aux::session_interface& session)
+	{ return session.get_bandwidth_manager(upload)->*member(stolen::WaitingForBandwidth{}); }
+
+	static Queue::iterator find(Queue& queue, lt::peer_connection& peer)
+	{
+		return std::find_if(queue.begin(), queue.end(), [&](lt::aux::bw_request const& request)
+			{ return request.peer.get() == static_cast<lt::aux::bandwidth_socket*>(&peer); });
+	}
 
 	// A request for bandwidth that waits keeps the priority and the limits it was made with. One
 	// made while withheld would wait for ever: 10 bytes a second come to none in a tick of 25 ms.
