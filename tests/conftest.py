@@ -43,10 +43,20 @@ def _a_second_opinion_on_every_ledger(request: pytest.FixtureRequest) -> Iterato
         assert disagreement(database) is None, database
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that wait for swarms and servers run one after the other, in one process; the others, which
+    compute, run beside them in the other (``-n 2 --dist loadgroup`` in scripts/test)."""
+    for item in items:
+        if {"scenarios", "integration"} & set(item.path.parts):
+            item.add_marker(pytest.mark.xdist_group("one at a time"))
+
+
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """pytest calls a run in which every test was skipped a success; here it has tested nothing."""
     if exitstatus != pytest.ExitCode.OK or session.config.option.collectonly:
         return
+    if hasattr(session.config, "workerinput"):
+        return  # a process of several: the one that began them counts
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter and not reporter.stats.get("passed"):
         session.exitstatus = pytest.ExitCode.NO_TESTS_COLLECTED
