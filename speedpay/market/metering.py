@@ -16,6 +16,8 @@ BLOCK_BYTES = 16 * 1024
 UNIT_MIN_BYTES = 64 * 1024
 UNIT_MAX_BYTES = MIB
 UNIT_S = 0.25
+UNVERIFIED_MAX_BYTES = 4 * MIB
+TRUST_DIVISOR = 4
 
 
 def unit_bytes(rate_bytes_s: int, window: int = 4 * UNIT_MAX_BYTES) -> int:
@@ -31,13 +33,15 @@ def unit_bytes(rate_bytes_s: int, window: int = 4 * UNIT_MAX_BYTES) -> int:
     return min(unit, max(BLOCK_BYTES, window // 4))
 
 
-def on_account_limit(piece_bytes: int) -> int:
-    """Unverified bytes that may be paid to one seller: two pieces, at least 1 MiB.
+def on_account_limit(piece_bytes: int, verified_bytes: int = 0) -> int:
+    """Unverified bytes that may be paid to one seller: two pieces, at least 1 MiB, and up to 4 MiB where
+    four times as much of this seller's has verified.
 
     With two whole pieces the seller's window (4 MiB at most) and this limit can never block each
-    other: a piece from one seller always completes within what may be paid.
+    other: a piece from one seller always completes within what may be paid. A disk that is busy verifies
+    late, and with 1 MiB a fast seller stood still for a third of a second whenever it did.
     """
-    return max(2 * piece_bytes, MIB)
+    return max(2 * piece_bytes, MIB, min(UNVERIFIED_MAX_BYTES, verified_bytes // TRUST_DIVISOR))
 
 
 @dataclass(slots=True)

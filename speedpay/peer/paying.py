@@ -50,7 +50,6 @@ class Paying:
         self.sales: dict[int, Sale] = {}
         self.purse = Purse(plan.allowance, settled, channels, caps)
         self._domain = domain
-        self._limit = on_account_limit(piece_bytes)
         self._piece_bytes = piece_bytes
         self._said: set[str] = set()
 
@@ -77,7 +76,7 @@ class Paying:
             channel = sale.channel
             if channel is None or sale.state not in PAID:
                 continue
-            due = sale.base + self.meter.delivery(sale.connection).payable(self._limit)
+            due = self._payable(sale)
             utok += max(0, due.utok - channel.signed.utok)
             if sale.state is State.ACTIVE:
                 coming = max(sale.rate.at(now) // 2, UNIT_MIN_BYTES)
@@ -103,12 +102,18 @@ class Paying:
 
     # --- steps -----------------------------------------------------------------------------------
 
+    def _payable(self, sale: Sale) -> Amount:
+        """The channel's total by now, if its escrow holds that much."""
+        delivery = self.meter.delivery(sale.connection)
+        limit = on_account_limit(self._piece_bytes, delivery.verified_bytes)
+        return sale.base + delivery.payable(limit)
+
     def _pay(self, sale: Sale, now: float, last: bool = False) -> list[Effect]:
         """A voucher when a unit is full, when 250 ms have passed, or as the ``last`` one."""
         channel, key = sale.channel, sale.key
         if channel is None or key is None or sale.state not in PAID:
             return []
-        due = sale.base + self.meter.delivery(sale.connection).payable(self._limit)
+        due = self._payable(sale)
         due = min(due, channel.statement.escrow)
         if due <= channel.signed:
             return [] if last else self._report(sale, channel, key, now)
