@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from fractions import Fraction
 from pathlib import Path
 
 import click
@@ -18,6 +22,7 @@ from speedpay.cli.client import (
 )
 from speedpay.cli.output import (
     Output,
+    Progress,
     clean,
     examples,
     pass_output,
@@ -26,14 +31,14 @@ from speedpay.cli.output import (
     size_text,
     tokens_text,
 )
-from speedpay.client.download import Download, Moment, Payment, Receipt
+from speedpay.client.download import Download, Moment, Payment, Receipt, Together
 from speedpay.client.loop import Client
 from speedpay.config import Endpoint, load
-from speedpay.errors import InvalidSetting, Malformed, Refused
-from speedpay.market.bidder import Formula
+from speedpay.errors import InvalidSetting, Malformed, Refused, SpeedpayError
+from speedpay.market.bidder import Formula, parts_of_one
 from speedpay.swarm.content import check_torrent_file
 from speedpay.swarm.torrent import Torrent
-from speedpay.units import NO_PRICE, Amount, Price, Share
+from speedpay.units import NO_PRICE, ZERO, Amount, Price, Share
 
 
 @click.command(
@@ -41,9 +46,10 @@ from speedpay.units import NO_PRICE, Amount, Price, Share
         "speedpay get debian.torrent",
         "speedpay get debian.torrent --pay auto --max-spend 1.5",
         "speedpay get 'magnet:?xt=urn:btih:…' --pay 0.8 -o ~/images",
+        "speedpay get a.torrent b.torrent --pay auto --weight 3,1",
     )
 )
-@click.argument("source", metavar="TORRENT|MAGNET")
+@click.argument("sources", metavar="TORRENT|MAGNET…", nargs=-1, required=True)
 @click.option(
     "--pay", default="off", metavar="auto|PRICE|off", show_default=True,
     help="Bid by the formula, a fixed price in tokens per GiB, or nothing.",
@@ -57,7 +63,10 @@ from speedpay.units import NO_PRICE, Amount, Price, Share
     "--shade/--no-shade", default=True, show_default=True,
     help="Of the formula's bid commit only what the speed needs.",
 )  # fmt: skip
-@click.option("--max-spend", type=AMOUNT, help="Never spend more on this download, in tokens.")
+@click.option(
+    "--weight", metavar="N,N,…", help="How several torrents share the consumption (evenly)."
+)
+@click.option("--max-spend", type=AMOUNT, help="Never spend more on all of these, in tokens.")
 @click.option("--max-price", type=PRICE, help="Never bid more, in tokens per GiB.")
 @click.option("--ask", type=PRICE, help="Sell to others at this price or above (0).")
 @click.option("-o", "--output", type=click.Path(path_type=Path), default=Path(), metavar="DIR")
@@ -66,11 +75,12 @@ from speedpay.units import NO_PRICE, Amount, Price, Share
 @pass_output
 def get(
     out: Output,
-    source: str,
+    sources: tuple[str, ...],
     pay: str,
     consumption: Share | None,
     formula: str,
     shade: bool,
+    weight: str | None,
     max_spend: Amount | None,
     max_price: Price | None,
     ask: Price | None,
@@ -82,9 +92,10 @@ def get(
     ledger_url: str | None,
     passphrase_file: str | None,
 ) -> None:
-    """Download TORRENT (a file) or MAGNET (a link). Interrupted, it goes on when run again.
+    """Download TORRENT (a file) or MAGNET (a link), or several at once, which then share one consumption.
 
-    Ctrl-C pays what is owed, keeps what is here and exits with 7; once more leaves at once with 130.
+    Interrupted, it goes on when run again. Ctrl-C pays what is owed, keeps what is here and exits with 7;
+    once more leaves at once with 130. Of several downloads the highest exit code counts.
     """
     settings = load(
         {"listen": listen, "up_limit": up_limit, "ledger_url": ledger_url,
@@ -92,45 +103,104 @@ def get(
     )  # fmt: skip
     fixed = _fixed_price(pay)
     share = settings.consumption if consumption is None else consumption
-    payment = None
+    parts = _parts(weight, len(sources))
+    if weight is not None and pay == "off":
+        raise InvalidSetting(
+            "divides what is paid, and nothing is", field="weight", hint="--pay auto"
+        )
+    payments: list[Payment | None] = [None] * len(sources)
     if pay != "off":
-        payment = Payment(share, Formula(formula), fixed, max_price, max_spend, shade)
+        payments = [
+            Payment(
+                share, Formula(formula), fixed, max_price,
+                max_spend and max_spend.part_floor(part.numerator, part.denominator), shade,
+                part,
+            )
+            for part in parts
+        ]  # fmt: skip
     known = endpoints(peers)
-    data = None if source.startswith("magnet:") else read_torrent(Path(source))
-    infohash = check_torrent_file(data).infohash if data is not None else b""
-    client = make_client(out, settings, ask or NO_PRICE, need_wallet=payment is not None)
+    files = [None if s.startswith("magnet:") else read_torrent(Path(s)) for s in sources]
+    infohashes = [check_torrent_file(data).infohash if data else b"" for data in files]
+    client = make_client(out, settings, ask or NO_PRICE, need_wallet=pay != "off")
     save_dir = output.expanduser().absolute()
     make_folder(save_dir, "output")
-    if data is None:
-        torrent = client.swarm.add_magnet(source, save_dir)
-    else:
-        torrent = _add(client, data, infohash, save_dir)
+    torrents: list[Torrent] = []
+    for source, data, infohash in zip(sources, files, infohashes, strict=True):
+        if data is None:
+            torrents.append(client.swarm.add_magnet(source, save_dir))
+        else:
+            torrents.append(_add(client, data, infohash, save_dir))
+        if torrents[-1].infohash in {torrent.infohash for torrent in torrents[:-1]}:
+            raise InvalidSetting("is named twice", field="torrent")
 
     async def work(stop: asyncio.Event) -> None:
-        with out.progress(torrent.name) as bar:
-
-            def show(moment: Moment) -> None:
-                status = moment.status
-                news = _news(moment)
-                bar.update(
-                    status.verified_bytes, status.download_rate, news, status.wanted_bytes,
-                    paid_utok=moment.paid.to_wire(), paid_peers=moment.paid_peers,
-                )  # fmt: skip
-
+        with ExitStack() as bars:
+            shows = [
+                _show(bars.enter_context(out.progress(torrent.name)), torrent)
+                for torrent in torrents
+            ]
             async with client.running():
-                download = Download(client, torrent, save_dir, payment, show)
-                out.event("started", {"name": torrent.name, "port": client.swarm.listen_port})
-                _connect(torrent, known)
-                receipt = await download.run(stop)
-                if not seed:
-                    out.result(_as_json(receipt, client), _as_text(receipt))
-                    return
-                out.event("finished", _as_json(receipt, client))
-                out.note(_as_text(receipt) + "\nseeding until Ctrl-C")
-                await stop.wait()
-        out.result(_as_json(receipt, client), _as_text(receipt))
+                together = Together()
+                downloads = [
+                    Download(client, torrent, save_dir, payment, show, together)
+                    for torrent, payment, show in zip(torrents, payments, shows, strict=True)
+                ]
+                for torrent in torrents:
+                    out.event("started", _named(torrent) | {"port": client.swarm.listen_port})
+                    _connect(torrent, known)
+                ended = await asyncio.gather(*(_run(download, stop) for download in downloads))
+                if seed and all(isinstance(one, Receipt) for one in ended):
+                    paid = _total(downloads)
+                    out.event("finished", _as_json(torrents, ended, paid, client))
+                    out.note(_as_text(torrents, ended, paid) + "\nseeding until Ctrl-C")
+                    await stop.wait()
+        failures = [one for one in ended if not isinstance(one, Receipt)]
+        if len(ended) > 1 or not failures:
+            paid = _total(downloads)
+            out.result(_as_json(torrents, ended, paid, client), _as_text(torrents, ended, paid))
+        if failures:
+            raise max(failures, key=lambda failure: failure.exit_code)
 
     run(work)
+
+
+async def _run(download: Download, stop: asyncio.Event) -> Receipt | SpeedpayError:
+    """One download may fail, and the others go on."""
+    try:
+        return await download.run(stop)
+    except SpeedpayError as failure:
+        return failure
+
+
+def _total(downloads: Sequence[Download]) -> Amount:
+    return sum((download.paid() for download in downloads), ZERO)
+
+
+def _parts(weight: str | None, count: int) -> list[Fraction]:
+    """Each torrent's part of the consumption; exact, together 1."""
+    if weight is None:
+        return parts_of_one([1] * count)
+    if not re.fullmatch(r"[1-9][0-9]{0,5}(,[1-9][0-9]{0,5})*", weight):
+        raise InvalidSetting("must be whole numbers from 1 to 999999, such as 3,1", field="weight")
+    numbers = [int(word) for word in weight.split(",")]
+    if len(numbers) != count:
+        raise InvalidSetting(
+            f"has {len(numbers)} numbers for {count} torrents", field="weight",
+            hint="name one for each torrent, in the same order",
+        )  # fmt: skip
+    return parts_of_one(numbers)
+
+
+def _show(bar: Progress, torrent: Torrent) -> Callable[[Moment], None]:
+    def show(moment: Moment) -> None:
+        status = moment.status
+        bar.update(
+            status.verified_bytes, status.download_rate, _news(moment), status.wanted_bytes,
+            infohash=torrent.infohash.hex(), paid_utok=moment.paid.to_wire(),
+            paid_peers=moment.paid_peers, capped=moment.capped,
+        )  # fmt: skip
+
+    return show
 
 
 def _fixed_price(pay: str) -> Price | None:
@@ -165,16 +235,55 @@ def _news(moment: Moment) -> str:
     if moment.price is None and not moment.paid:
         return peers
     price = f" at {price_text(moment.price)}" if moment.price else ""
-    return f"{peers}, {moment.paid_peers} paid{price}, {tokens_text(moment.paid)} spent"
+    paying = "budget used up" if moment.capped else f"{moment.paid_peers} paid{price}"
+    return f"{peers}, {paying}, {tokens_text(moment.paid)} spent"
 
 
-def _as_json(receipt: Receipt, client: Client) -> dict[str, object]:
+def _named(torrent: Torrent) -> dict[str, object]:
+    return {"name": torrent.name, "infohash": torrent.infohash.hex()}
+
+
+def _as_json(
+    torrents: Sequence[Torrent],
+    ended: Sequence[Receipt | SpeedpayError],
+    paid: Amount,
+    client: Client,
+) -> dict[str, object]:
+    """One receipt as it is; of several torrents a list in their order, with the errors of those that
+    failed, and ``paid`` for all."""
+    protocol: dict[str, object] = {
+        "protocol_bytes": client.market.protocol_bytes if client.market else 0
+    }
+    found: list[dict[str, object]] = []
+    for torrent, one in zip(torrents, ended, strict=True):
+        if isinstance(one, Receipt):
+            found.append(_named(torrent) | receipt_json(one))
+        else:
+            error = {"code": one.code, "message": one.message, "hint": one.hint}
+            found.append(_named(torrent) | {"error": error})
+    if len(found) == 1:
+        return found[0] | protocol
+    return {"torrents": found, "paid_utok": paid.to_wire()} | protocol
+
+
+def _as_text(
+    torrents: Sequence[Torrent], ended: Sequence[Receipt | SpeedpayError], paid: Amount
+) -> str:
+    lines = [
+        receipt_text(one) if isinstance(one, Receipt) else f"{clean(torrent.name)}: {clean(one.message)}"
+        for torrent, one in zip(torrents, ended, strict=True)
+    ]  # fmt: skip
+    if len(ended) > 1:
+        lines.append(f"together: {tokens_text(paid)} paid")
+    return "\n".join(lines)
+
+
+def receipt_json(receipt: Receipt) -> dict[str, object]:
     return {
         "name": receipt.name,
         "bytes": receipt.byte_count,
         "seconds": round(receipt.seconds, 3),
         "paid_utok": receipt.paid.to_wire(),
-        "protocol_bytes": client.market.protocol_bytes if client.market else 0,
         "bid": receipt.explanation,
         "payees": [
             {"peer": payee.peer, "utok": payee.paid.to_wire(), "bytes": payee.byte_count}
@@ -183,7 +292,7 @@ def _as_json(receipt: Receipt, client: Client) -> dict[str, object]:
     }
 
 
-def _as_text(receipt: Receipt) -> str:
+def receipt_text(receipt: Receipt) -> str:
     rate = receipt.byte_count / max(receipt.seconds, 0.001)
     lines = [
         f"{clean(receipt.name)}: {size_text(receipt.byte_count)} in {receipt.seconds:.1f} s"

@@ -65,6 +65,9 @@ class Output:
         self.debug = False
         self._clock = clock
         self._log_handler: logging.Handler | None = None
+        #: The one live display, while some bars are shown, and how many.
+        self._bars: Any = None
+        self._bar_count = 0
 
     def result(self, obj: object, text: str) -> None:
         """The result: ``obj`` as one line of JSON with ``--json``, else ``text``.
@@ -109,6 +112,31 @@ class Output:
     def progress(self, label: str, total_bytes: int | None = None) -> Progress:
         """A context manager for one long piece of work; see ``Progress.update``."""
         return Progress(self, clean(label, 60), total_bytes, self._clock)
+
+    def open_bars(self) -> Any:
+        """The live display; bars of several pieces of work stand in it below each other."""
+        if self._bars is None:
+            from rich import progress as bars
+            from rich.console import Console
+
+            # Console honours NO_COLOR. markup=False: a torrent's name is not our markup.
+            self._bars = bars.Progress(
+                bars.TextColumn("{task.description}", markup=False),
+                bars.BarColumn(),
+                bars.TextColumn("{task.fields[news]}", markup=False),
+                console=Console(file=sys.stderr, markup=False, highlight=False, emoji=False),
+                transient=True,
+            )
+            self._bars.start()
+        self._bar_count += 1
+        return self._bars
+
+    def close_bars(self) -> None:
+        """One bar less; the display ends with the last."""
+        self._bar_count -= 1
+        if not self._bar_count:
+            self._bars.stop()
+            self._bars = None
 
     # --- questions ------------------------------------------------------------------------------
 
@@ -190,18 +218,7 @@ class Progress:
     def __enter__(self) -> Progress:
         out = self._out
         if not out.quiet and not out.json and _is_terminal(sys.stderr):
-            from rich import progress as bars
-            from rich.console import Console
-
-            # Console honours NO_COLOR. markup=False: a torrent's name is not our markup.
-            self._live = bars.Progress(
-                bars.TextColumn("{task.description}", markup=False),
-                bars.BarColumn(),
-                bars.TextColumn("{task.fields[news]}", markup=False),
-                console=Console(file=sys.stderr, markup=False, highlight=False, emoji=False),
-                transient=True,
-            )
-            self._live.start()
+            self._live = out.open_bars()
             self._task = self._live.add_task(self._label, total=self._total_bytes, news="")
         return self
 
@@ -251,7 +268,7 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         if self._live is not None:
-            self._live.stop()
+            self._out.close_bars()
 
 
 class _StderrHandler(logging.Handler):

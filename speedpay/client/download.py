@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 from speedpay.client.loop import Client, Watch
@@ -19,6 +20,7 @@ from speedpay.errors import (
     NoPeers,
     Unfinished,
 )
+from speedpay.ledger_api.answers import Balance
 from speedpay.market.bidder import Formula, Plan
 from speedpay.swarm.torrent import Torrent, TorrentState, TorrentStatus
 from speedpay.units import ZERO, Amount, MoneyClass, Price, Share
@@ -40,6 +42,14 @@ class Payment:
     cap: Price | None = None
     max_spend: Amount | None = None
     shade: bool = True
+    weight: Fraction = Fraction(1)
+
+
+class Together:
+    """Downloads of one command: their plans begin from one and the same balance."""
+
+    def __init__(self) -> None:
+        self.balance: Balance | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +80,14 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """What a download looks like now."""
+    """What a download looks like now. ``capped``: it goes on in the free lane, because a limit or a budget
+    of the user's is used up."""
 
     status: TorrentStatus
     paid: Amount
     price: Price | None
     paid_peers: int
+    capped: bool = False
 
 
 class Download:
@@ -86,8 +98,11 @@ class Download:
         save_dir: Path,
         payment: Payment | None,
         show: Callable[[Moment], None],
+        together: Together | None = None,
     ) -> None:
-        """``payment`` is None for a free download. ``show`` hears a few times a second how it goes."""
+        """``payment`` is None for a free download. ``show`` hears a few times a second how it goes.
+        ``together`` is shared with the other downloads of the same command."""
+        self._together = together or Together()
         self._client = client
         self._torrent = torrent
         self._save_dir = save_dir
@@ -155,12 +170,11 @@ class Download:
         if stored is None or not _same(stored.plan, payment):
             balance, money_class = await self._balance(stored)
             remaining = status.wanted_bytes - status.verified_bytes
-            by_formula = stored and stored.plan.fixed is None and payment.fixed is None
-            first = stored.plan.first_bid if stored and by_formula else None
             plan = Plan(
                 payment.consumption, balance, status.wanted_bytes, remaining, payment.formula,
-                payment.fixed, payment.cap, payment.max_spend, first,
-            ).start()  # fmt: skip
+                payment.fixed, payment.cap, payment.max_spend, None, payment.weight,
+            )  # fmt: skip
+            plan = (stored.plan.replan(plan) if stored else plan).start()
             stored = self._client.store.save_plan(self._torrent.infohash, plan, money_class)
         self._purchase = market.buy(stored, status.piece_length, payment.shade)
 
@@ -170,7 +184,10 @@ class Download:
         account, ledger = self._client.account, self._client.ledger
         assert account is not None
         assert ledger is not None
-        balance = await ledger.balance(account.keys.identity, account.id)
+        balance = self._together.balance
+        if balance is None:
+            balance = await ledger.balance(account.keys.identity, account.id)
+            self._together.balance = balance = self._together.balance or balance
         token = balance.token + balance.token_in_escrow
         credit = balance.credit + balance.credit_in_escrow
         money_class = MoneyClass.CREDIT if credit >= token else MoneyClass.TOKEN
@@ -206,8 +223,9 @@ class Download:
         explanation = buyer.explain()
         price = buyer.committed() or explanation.price
         return Moment(
-            status, buyer.spent, price if explanation.stop is None else None, buyer.active_count()
-        )
+            status, buyer.spent, price if explanation.stop is None else None,
+            buyer.active_count(), buyer.capped,
+        )  # fmt: skip
 
     def _receipt(self, status: TorrentStatus) -> Receipt:
         seconds = time.monotonic() - self._began
@@ -253,13 +271,15 @@ class Download:
 
 
 def _same(plan: Plan, payment: Payment) -> bool:
-    """Whether the user asks for what the plan already is; anything else is an act that replans."""
+    """Whether the user asks for what the plan already is; anything else is an act that replans. A limit
+    that is not named again stays (``speedpay budget`` may have changed it)."""
     return (
         plan.consumption == payment.consumption
         and plan.formula == payment.formula
         and plan.fixed == payment.fixed
         and plan.cap == payment.cap
-        and plan.max_spend == payment.max_spend
+        and payment.max_spend in (None, plan.max_spend)
+        and plan.weight == payment.weight
     )
 
 

@@ -268,14 +268,19 @@ class Market:
 
     def _keep_to_caps(self, now: float) -> None:
         """Sellers are paused a little before a cap of the user's is reached, and paid again after it."""
-        buyers = [p.buyer for p in self.purchases.values() if not p.buyer.finished]
-        if not buyers:
+        running = [p for p in self.purchases.values() if not p.buyer.finished]
+        if not running:
             return
-        resting, news = self.spending.rests(sum((buyer.exposure(now) for buyer in buyers), ZERO))
+        for purchase in running:
+            limit = self.spending.limit(purchase.stored.id)
+            if limit != purchase.buyer.plan.max_spend:
+                purchase.buyer.limit(limit)
+        exposure = sum((purchase.buyer.exposure(now) for purchase in running), ZERO)
+        resting, news = self.spending.rests(exposure)
         if news:
             self._note(news)
-        for buyer in buyers:
-            buyer.capped = resting
+        for purchase in running:
+            self._perform(purchase.buyer.rests(resting, now))
 
     # --- messages --------------------------------------------------------------------------------
 

@@ -103,6 +103,11 @@ def record(db: sa.Connection, paying: Iterable[PayerChannel], utc: int) -> None:
     db.exec_driver_sql(_COUNT, (day_of(utc), added))
 
 
+def _limit(db: sa.Connection, plan: int) -> Amount | None:
+    utok = db.exec_driver_sql(_LIMIT, (plan,)).scalar()
+    return None if utok is None else Amount.from_wire(utok, "plan.max_spend")
+
+
 class Spending:
     """One process and the user's caps. ``clock``: unix seconds."""
 
@@ -132,6 +137,11 @@ class Spending:
             if cap is not None:
                 db.exec_driver_sql("INSERT INTO caps VALUES (?, ?)", (span.value, cap.utok))
 
+    def limit(self, plan: int) -> Amount | None:
+        """The hard limit of this plan (its row's number), as it is now."""
+        with self._database.read() as db:
+            return _limit(db, plan)
+
     def permit(self, plan: int, amount: Amount) -> Amount:
         """How much of ``amount`` may be signed now for this plan (its row's number).
 
@@ -142,11 +152,11 @@ class Spending:
         with self._database.held() as db:
             available = standing(db, self._permitted_at, self._holder).available
             found = available.minus_or_zero(Amount(sum(self._permitted.values())))
-            limit = db.exec_driver_sql(_LIMIT, (plan,)).scalar()
+            limit = _limit(db, plan)
             if limit is not None:
                 signed = db.exec_driver_sql(_SIGNED, (plan,)).scalar_one()
                 spent = Amount(signed + self._permitted.get(plan, 0))
-                found = min(found, Amount(int(limit)).minus_or_zero(spent))
+                found = min(found, limit.minus_or_zero(spent))
         found = min(amount, found)
         self._permitted[plan] = self._permitted.get(plan, 0) + found.utok
         return found

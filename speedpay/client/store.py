@@ -86,6 +86,12 @@ class Store(Database):
             row = db.execute(query.order_by(tables.plans.c.id.desc()).limit(1)).first()
         return None if row is None else _plan(row)
 
+    def open_plans(self) -> list[StoredPlan]:
+        """Purchases that are not done yet, the newest of each torrent."""
+        with self.read() as db:
+            rows = db.execute(sa.select(tables.plans).where(~tables.plans.c.done)).all()
+        return list({row.infohash: _plan(row) for row in rows}.values())
+
     def save_plan(self, infohash: bytes, plan: Plan, money_class: MoneyClass) -> StoredPlan:
         """A new purchase, or another plan for the one that goes on: what it has spent stays spent."""
         body = json.dumps(plan.to_json())
@@ -112,6 +118,13 @@ class Store(Database):
             return Amount(
                 int(db.execute(total.where(tables.paying.c.plan == plan.id)).scalar_one())
             )
+
+    def spent(self, plan: StoredPlan) -> Amount:
+        """Settled, and signed on channels of this plan that are still open."""
+        total = self.settled(plan)
+        for channel, _ in self.open_paying(plan):
+            total += channel.signed
+        return total
 
     def given(self, money_class: MoneyClass) -> tuple[Amount, Amount]:
         """Of this class: what sellers have surely taken by now, and what they may take at most."""

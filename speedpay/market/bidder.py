@@ -8,6 +8,8 @@ at that moment both forms are equal to the digit. ``Formula.PUBLISHED`` keeps th
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from fractions import Fraction
@@ -65,7 +67,8 @@ class Plan:
 
     ``wanted_bytes``: selected files. ``remaining_at_plan``: of these, not yet verified when planned.
     ``fixed``: a price of the user's own instead of the formula. ``cap``: the most that is ever bid.
-    ``max_spend``: a hard limit beside the allowance.
+    ``max_spend``: a hard limit beside the allowance. ``weight``: the part of the consumption that is this
+    torrent's; the weights of torrents that are downloaded together add up to 1.
     """
 
     consumption: Share
@@ -77,11 +80,14 @@ class Plan:
     cap: Price | None = None
     max_spend: Amount | None = None
     first_bid: Price | None = None
+    weight: Fraction = Fraction(1)
 
     @property
     def allowance(self) -> Amount:
-        """The most this torrent may cost: s × balance, or the user's hard limit if that is less."""
-        share = self.balance if self.fixed is not None else self.consumption.of(self.balance)
+        """The most this torrent may cost: s × balance × weight, rounded down to whole µtok, or the user's
+        hard limit if that is less. Rounded down each, allowances never add up to more than s × balance."""
+        ppm = _PPM if self.fixed is not None else self.consumption.ppm
+        share = Amount(int(Fraction(ppm * self.balance.utok, _PPM) * self.weight))
         return share if self.max_spend is None else min(share, self.max_spend)
 
     def start(self) -> Plan:
@@ -92,15 +98,16 @@ class Plan:
         # A first bid of zero (no money yet) on record would hold every later one at zero.
         return replace(self, first_bid=first) if first else self
 
-    def replan(
-        self, consumption: Share, balance: Amount, wanted_bytes: int, remaining: int
-    ) -> Plan:
-        """The user changed budget or files: new inputs, same first bid. What was spent stays spent
-        (``explain`` gets it as an argument)."""
+    def replan(self, newer: Plan) -> Plan:
+        """The user asks for something else, on a repeated command: ``newer``, held by the same first bid if
+        both follow the formula, and by the same hard limit unless another is given. What was spent stays
+        spent (``explain`` gets it as an argument)."""
+        by_formula = self.fixed is None and newer.fixed is None
         return replace(
-            self, consumption=consumption, balance=balance, wanted_bytes=wanted_bytes,
-            remaining_at_plan=remaining,
-        )  # fmt: skip
+            newer,
+            first_bid=self.first_bid if by_formula else None,
+            max_spend=self.max_spend if newer.max_spend is None else newer.max_spend,
+        )
 
     def to_json(self) -> dict[str, str | int | None]:
         """What the store keeps: amounts as decimal strings of base units, prices and bytes as integers."""
@@ -118,13 +125,17 @@ class Plan:
             "cap": price(self.cap),
             "max_spend": None if self.max_spend is None else self.max_spend.to_wire(),
             "first_bid": price(self.first_bid),
+            "weight": f"{self.weight.numerator}/{self.weight.denominator}",
         }
 
     @classmethod
     def from_json(cls, value: object) -> Plan:
         """Raises Malformed, naming the field, unless ``value`` is what ``to_json`` gives."""
-        if not isinstance(value, dict) or set(value) != _PLAN_KEYS:
+        if not isinstance(value, dict) or set(value) | {"weight"} != _PLAN_KEYS:
             raise Malformed("does not have the fields of a plan", field="plan")
+        weight = value.get("weight", "1/1")  # plans of before had none
+        if not isinstance(weight, str) or not _WEIGHT.fullmatch(weight) or Fraction(weight) > 1:
+            raise Malformed("must be a fraction above 0, at most 1", field="plan.weight")
 
         def whole(name: str) -> int:
             found = value[name]
@@ -144,13 +155,21 @@ class Plan:
             Share(whole("consumption_ppm")), Amount.from_wire(value["balance"], "plan.balance"),
             whole("wanted_bytes"), whole("remaining_at_plan"), Formula(value["formula"]),
             price("fixed"), price("cap"), limit("max_spend"), price("first_bid"),
+            Fraction(weight),
         )  # fmt: skip
 
 
 _PLAN_KEYS = {
     "consumption_ppm", "balance", "wanted_bytes", "remaining_at_plan", "formula", "fixed", "cap",
-    "max_spend", "first_bid",
+    "max_spend", "first_bid", "weight",
 }  # fmt: skip
+_WEIGHT = re.compile(r"[1-9][0-9]{0,8}/[1-9][0-9]{0,8}")
+
+
+def parts_of_one(weights: Sequence[int]) -> list[Fraction]:
+    """Each weight's exact part of their sum; together they are 1."""
+    total = sum(weights)
+    return [Fraction(weight, total) for weight in weights]
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +224,9 @@ def explain(
             plan, spent, balance, left, remaining_bytes, 0,
             NO_PRICE, NO_PRICE, NO_PRICE, Clamp.NONE, why,
         )  # fmt: skip
-    published = published_bid(plan.consumption, balance, Fraction(remaining_bytes, KIB))
+    published = published_bid(
+        plan.consumption, balance, Fraction(remaining_bytes, KIB) / plan.weight
+    )
     divisor = remaining_bytes
     if plan.formula is Formula.ANCHORED:
         floor = min(plan.wanted_bytes, max(plan.wanted_bytes // FLOOR_DIVISOR, FLOOR_BYTES))
@@ -231,8 +252,8 @@ def explain(
 
 
 def _left_over(plan: Plan, spent: Amount, byte_count: int) -> Price:
-    """(A − spent) ÷ bytes with A = s × balance unrounded, so that the plan's bid is the formula's."""
-    exact = Fraction(plan.consumption.ppm * plan.balance.utok, _PPM)
+    """(A − spent) ÷ bytes with A = s × balance × weight unrounded: the plan's bid is the formula's."""
+    exact = Fraction(plan.consumption.ppm * plan.balance.utok, _PPM) * plan.weight
     if plan.max_spend is not None:
         exact = min(exact, Fraction(plan.max_spend.utok))
     return Price(min(MAX_UTOK, int(max(Fraction(0), exact - spent.utok) * MIB / byte_count)))

@@ -195,7 +195,7 @@ class Funding(Paying):
             return effects
         if channel.left >= starved.price.cost_ceil(UNIT_MIN_BYTES):
             return []
-        starved.retired = True
+        starved.retry_at = math.inf  # until the user allows more
         said = self._note("the allowance is spent: the download goes on in the free lane")
         return said + self._stop(starved, now, pay=True)
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from speedpay.channel.life import State, Step, follow
 from speedpay.channel.payer import PayerChannel
 from speedpay.channel.voucher import Voucher
 from speedpay.market.bidder import Explanation, Plan, explain
+from speedpay.market.budget import Rest
 from speedpay.market.metering import UNIT_MIN_BYTES, UNIT_S, Meter, on_account_limit, unit_bytes
 from speedpay.peer.effects import AwaitClose, Ban, Effect, Note, SavePayer, Send
 from speedpay.peer.messages import StopMessage, VoucherMessage
@@ -45,6 +47,7 @@ class Paying:
         self.paused = False
         #: Paying rests: the user's budget of the day or month is as good as spent.
         self.capped = False
+        self._near_limit = Rest()
         #: Nothing was permitted; not asked again before.
         self._permitted_from = -math.inf
         self.sales: dict[int, Sale] = {}
@@ -64,6 +67,33 @@ class Paying:
     def resting(self) -> bool:
         """The user has paused, or may not spend more now: the download goes on in the free lane."""
         return self.paused or self.capped
+
+    def limit(self, most: Amount | None) -> None:
+        """The user has changed this torrent's hard limit: it holds from the next voucher on."""
+        self.plan = replace(self.plan, max_spend=most)
+        self.purse.budget = replace(self.purse.budget, limit=self.plan.allowance)
+        for sale in self.sales.values():
+            if sale.retry_at == math.inf:  # for want of money
+                sale.retry_at = -math.inf
+
+    def rests(self, capped: bool, now: float) -> list[Effect]:
+        """Whether paying rests: ``capped`` by the user's day or month, or by a lowered limit.
+
+        Only a lowered limit needs this: escrow is never locked above one, but may have been before.
+        """
+        budget, exposure = self.purse.budget, self.exposure(now)
+        near = self._near_limit
+        if near or budget.settled + budget.in_escrow > budget.limit:
+            near = near.at(budget.limit.minus_or_zero(self.spent), exposure)
+        before, self._near_limit, self.capped = self._near_limit, near, capped or bool(near)
+        if before or not near:
+            return []
+        return [
+            Note(
+                f"this download's limit of {budget.limit} tok is used up: it goes on in the free lane;"
+                " more: speedpay budget TORRENT --max-spend TOK"
+            )
+        ]
 
     def exposure(self, now: float) -> Amount:
         """What may yet have to be paid if all sellers are asked to pause now, at least one first unit.

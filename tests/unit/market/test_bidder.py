@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -20,6 +21,7 @@ from speedpay.market.bidder import (
     Plan,
     Stop,
     explain,
+    parts_of_one,
     published_bid,
 )
 from speedpay.units import GIB, KIB, MAX_UTOK, MIB, ZERO, Amount, Price, Share
@@ -147,16 +149,59 @@ def test_each_reason_not_to_bid_is_named(
 def test_a_plan_made_without_money_is_not_held_at_zero_for_ever() -> None:
     poor = Plan(Share(250_000), ZERO, GIB, GIB).start()
     assert poor.first_bid is None
-    rich = poor.replan(Share(250_000), Amount(100_000_000), GIB, GIB).start()
+    rich = poor.replan(Plan(Share(250_000), Amount(100_000_000), GIB, GIB)).start()
     assert explain(rich, ZERO, Amount(100_000_000), GIB).price == Price(24_414)
 
 
-def test_a_new_plan_keeps_its_first_bid_and_what_was_spent() -> None:
-    more = HUNDRED.replan(Share(1_000_000), Amount(100_000_000), GIB, GIB).start()
+def test_a_new_plan_keeps_its_first_bid_its_limit_and_what_was_spent() -> None:
+    more = HUNDRED.replan(Plan(Share(1_000_000), Amount(100_000_000), GIB, GIB)).start()
     assert more.first_bid == HUNDRED.first_bid
     found = explain(more, Amount(5_000_000), Amount(95_000_000), GIB)
     assert found.left == Amount(95_000_000)
     assert found.price == Price(36_621)
+    limited = replace(HUNDRED, max_spend=Amount(7))
+    assert limited.replan(HUNDRED).max_spend == Amount(7)
+    assert limited.replan(replace(HUNDRED, max_spend=Amount(9))).max_spend == Amount(9)
+    fixed = replace(HUNDRED, fixed=Price(9), first_bid=None)
+    assert HUNDRED.replan(fixed).first_bid is None, "another way of bidding begins anew"
+
+
+# ----------------------------------------------------------------------- several torrents together
+
+
+@settings(derandomize=True)
+@given(
+    st.integers(0, 1_000_000), st.integers(0, 10**15), st.booleans(),
+    st.lists(st.integers(1, 999_999), min_size=1, max_size=8),
+)  # fmt: skip
+def test_torrents_together_share_one_consumption_by_weight(
+    ppm: int, balance: int, fixed: bool, weights: list[int]
+) -> None:
+    price = Price(5) if fixed else None
+    parts = parts_of_one(weights)
+    assert sum(parts) == 1
+    alone = Plan(Share(ppm), Amount(balance), GIB, GIB, fixed=price).allowance.utok
+    found = [
+        Plan(Share(ppm), Amount(balance), GIB, GIB, fixed=price, weight=part).allowance.utok
+        for part in parts
+    ]
+    assert alone - len(weights) < sum(found) <= alone
+    for utok, weight in zip(found, weights, strict=True):
+        exact = Fraction((1_000_000 if fixed else ppm) * balance * weight, 1_000_000 * sum(weights))
+        assert utok <= exact < utok + 1
+
+
+def test_a_weighted_torrent_bids_its_part_of_the_formula() -> None:
+    quarter = Plan(Share(250_000), Amount(100_000_000), GIB, GIB, weight=Fraction(1, 4)).start()
+    found = explain(quarter, ZERO, Amount(100_000_000), GIB)
+    assert found.price == found.published == Price(24_414 // 4)
+    assert quarter.allowance == Amount(6_250_000)
+
+
+def test_a_plan_of_before_there_were_weights_has_all_of_it() -> None:
+    old = HUNDRED.to_json()
+    del old["weight"]
+    assert Plan.from_json(old) == HUNDRED
 
 
 # ------------------------------------------------------------------------------------- the store
@@ -176,6 +221,7 @@ def test_a_plan_survives_the_store(plan: Plan) -> None:
         {"wanted_bytes": "1"}, {"wanted_bytes": True}, {"wanted_bytes": -1}, {"wanted_bytes": 1.0},
         {"consumption_ppm": 1_000_001}, {"formula": "newest"}, {"formula": 1}, {"formula": []},
         {"cap": "1"}, {"cap": -1}, {"max_spend": 1}, {"first_bid": 2**63}, {"unknown": 1},
+        {"weight": 1}, {"weight": "0/1"}, {"weight": "3/2"}, {"weight": "1"}, {"weight": "1/1e9"},
     ],
     ids=str,
 )  # fmt: skip
