@@ -130,8 +130,7 @@ def get(
             torrents.append(client.swarm.add_magnet(source, save_dir))
         else:
             torrents.append(_add(client, data, infohash, save_dir))
-        if torrents[-1].infohash in {torrent.infohash for torrent in torrents[:-1]}:
-            raise InvalidSetting("is named twice", field="torrent")
+        _differ(torrents[:-1], torrents[-1])
 
     async def work(stop: asyncio.Event) -> None:
         with ExitStack() as bars:
@@ -174,6 +173,15 @@ async def _run(download: Download, stop: asyncio.Event) -> Receipt | SpeedpayErr
 
 def _total(downloads: Sequence[Download]) -> Amount:
     return sum((download.paid() for download in downloads), ZERO)
+
+
+def _differ(torrents: Sequence[Torrent], newest: Torrent) -> None:
+    """Two that write the same file would never be complete."""
+    if newest.name in {torrent.name for torrent in torrents}:
+        raise InvalidSetting(
+            f"two of them have the same name, {newest.name}", field="torrent",
+            hint="run one of them by itself, with another -o DIR",
+        )  # fmt: skip
 
 
 def _parts(weight: str | None, count: int) -> list[Fraction]:
