@@ -90,17 +90,18 @@ def test_each_command_says_the_same_fields_to_programs(town: Town, run: Run) -> 
     assert seeding["infohash"] == content.infohash.hex()
 
     leecher = town.get(payer, content, place, "--pay", "auto", "--seed", peers=(at,))
-    assert leecher.until("started").keys() == {"event", "name", "port"}
+    assert leecher.until("started").keys() == {"event", "name", "infohash", "port"}
     progress = leecher.until("progress")
     assert progress.keys() == {
-        "event", "label", "done_bytes", "total_bytes", "bytes_per_s", "paid_utok", "paid_peers",
+        "event", "label", "infohash", "done_bytes", "total_bytes", "bytes_per_s", "paid_utok",
+        "paid_peers", "capped",
     }  # fmt: skip
     assert isinstance(progress["paid_utok"], str)
     finished = leecher.until("finished")
     assert leecher.end(signal.SIGINT) == 0, "it was only seeding any more"
     result = leecher.result
     assert result.keys() == {
-        "name", "bytes", "seconds", "paid_utok", "protocol_bytes", "bid", "payees",
+        "name", "infohash", "bytes", "seconds", "paid_utok", "protocol_bytes", "bid", "payees",
     }  # fmt: skip
     assert finished.keys() == result.keys() | {"event"}
     (paid,) = result["payees"]
