@@ -29,8 +29,8 @@ from speedpay.market.forecast import DAY_S, WINDOW_S, Forecast, Sureness
 from speedpay.signing import Domain
 
 _COLUMNS = (
-    "day", "name", "infohash", "earned_tok", "earned_utok", "redeemed_utok", "fees_utok",
-    "paid_bytes", "free_bytes", "offered_s",
+    "day", "name", "infohash", "earned_tok", "earned_utok", "credit_utok", "redeemed_utok",
+    "fees_utok", "paid_bytes", "free_bytes", "offered_s",
 )  # fmt: skip
 _AHEAD = (("next_day", "the next 24 hours", DAY_S), ("next_month", "the next 30 days", 30 * DAY_S))
 _DAYS_SHOWN = 7
@@ -90,8 +90,9 @@ def _as_text(found: Earnings, now: int) -> str:
     total = found.total()
     waiting = total.earned.minus_or_zero(total.redeemed + found.lost)
     lines.append(
-        f"in all {tokens_text(total.earned)} earned: {tokens_text(total.redeemed)} redeemed"
-        f" ({tokens_text(total.fees)} of it fees), {tokens_text(waiting)} not redeemed yet"
+        f"in all {tokens_text(total.earned)} earned, {total.credit} of it credit:"
+        f" {tokens_text(total.redeemed)} redeemed ({total.fees} of it fees),"
+        f" {tokens_text(waiting)} not redeemed yet"
     )
     if total.redeemed and not found.missing() and not found.problems():
         lines.append("every µtok that was redeemed is in an answer that the ledger signed")
@@ -177,6 +178,7 @@ def _ahead_json(ahead: Forecast) -> dict[str, object]:
 def _earned_json(one: Earned) -> dict[str, object]:
     return {
         "earned_utok": one.earned.to_wire(),
+        "credit_utok": one.credit.to_wire(),
         "redeemed_utok": one.redeemed.to_wire(),
         "fees_utok": one.fees.to_wire(),
         "paid_bytes": one.paid_bytes,
@@ -188,8 +190,9 @@ def _earned_json(one: Earned) -> dict[str, object]:
 def _table(found: Earnings) -> list[Sequence[Cell]]:
     return [
         (
-            time_text(day * DAY_S)[:10], found.name(infohash), infohash.hex(), one.earned, one.earned.utok,
-            one.redeemed.utok, one.fees.utok, one.paid_bytes, one.free_bytes, one.seconds,
+            time_text(day * DAY_S)[:10], found.name(infohash), infohash.hex(), one.earned,
+            one.earned.utok, one.credit.utok, one.redeemed.utok, one.fees.utok,
+            one.paid_bytes, one.free_bytes, one.seconds,
         )
         for (day, infohash), one in sorted(found.days.items())
     ]  # fmt: skip

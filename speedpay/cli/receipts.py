@@ -29,7 +29,7 @@ from speedpay.client.records import Records
 from speedpay.config import Settings, load
 from speedpay.errors import NotFound, ProofBroken
 from speedpay.signing import Domain
-from speedpay.units import MIB, Amount, Price
+from speedpay.units import MIB, Amount, MoneyClass, Price
 
 _COLUMNS = (
     "number", "ended", "name", "infohash", "bytes", "seconds", "class", "paid_tok", "paid_utok",
@@ -144,11 +144,15 @@ def _list(found: Sequence[Purchase]) -> str:
     if not found:
         return "nothing was paid for yet"
     lines = [_line(one) for one in found]
-    total = Amount(sum(one.paid.utok for one in found))
-    proved = Amount(sum(one.proved.utok for one in found))
-    lines.append(f"{len(found)} paid {'downloads' if len(found) > 1 else 'download'}: {total} tok")
-    if proved != total:
-        lines[-1] += f", {proved} tok of it by the ledger's signed answers"
+    sums = []
+    for money_class in MoneyClass:
+        ours = [one for one in found if one.money_class is money_class]
+        paid = Amount(sum(one.paid.utok for one in ours))
+        proved = Amount(sum(one.proved.utok for one in ours))
+        if paid:
+            by = "" if proved == paid else f" ({proved} of it by the ledger's signed answers)"
+            sums.append(f"{tokens_text(paid)} of {money_class.value}{by}")
+    lines.append(f"{len(found)} paid for: {' and '.join(sums) or 'nothing was paid'}")
     return "\n".join(lines)
 
 

@@ -9,16 +9,18 @@ from speedpay.client.proving import Proved, Prover
 from speedpay.client.records import HOUR_S, PaidRow, Records
 from speedpay.ledger_api.shapes import ChannelState
 from speedpay.market.forecast import DAY_S, Forecast, Income, forecast
-from speedpay.units import ZERO, Amount
+from speedpay.units import ZERO, Amount, MoneyClass
 
 
 @dataclass(slots=True)
 class Earned:
     """Of one torrent, in all or on one day (UTC). ``earned``: vouchers that were accepted, by the day on
-    which their channel began; ``redeemed`` of it by the ledger's signed answers, ``fees`` of that for the
-    ledger. Bytes that left, for payers and in the free lane; ``seconds``: for how long it was offered."""
+    which their channel began, ``credit`` of it in credit; ``redeemed`` of it by the ledger's signed answers,
+    ``fees`` of that for the ledger. Bytes that left, for payers and in the free lane; ``seconds``: for how
+    long it was offered."""
 
     earned: Amount = ZERO
+    credit: Amount = ZERO
     redeemed: Amount = ZERO
     fees: Amount = ZERO
     paid_bytes: int = 0
@@ -27,6 +29,7 @@ class Earned:
 
     def add(self, other: Earned) -> None:
         self.earned += other.earned
+        self.credit += other.credit
         self.redeemed += other.redeemed
         self.fees += other.fees
         self.paid_bytes += other.paid_bytes
@@ -122,7 +125,9 @@ def _sold(made: Earnings, row: PaidRow, prover: Prover, account: bytes) -> None:
     closed = row.closed or (found.said is not None and found.said.state is ChannelState.CLOSED)
     if closed and redeemed < row.cumulative:
         made.lost += row.cumulative - redeemed
-    _day(made, row.at // DAY_S, row.infohash).add(Earned(row.cumulative, redeemed, fee))
+    in_credit = found.statement is not None and found.statement.money_class is MoneyClass.CREDIT
+    credit = row.cumulative if in_credit else ZERO
+    _day(made, row.at // DAY_S, row.infohash).add(Earned(row.cumulative, credit, redeemed, fee))
     if row.cumulative:
         made.incomes.append(Income(row.at, row.cumulative))
     _seen(made, row.at)

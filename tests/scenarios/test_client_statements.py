@@ -157,3 +157,17 @@ def test_receipts_and_earnings_add_up_to_the_ledgers_balances_and_tampering_is_t
     assert code == 0, err
     assert "kept no closing answer" in out
     assert "every µtok is in an answer" not in out
+
+
+def test_a_torrent_whose_file_is_gone_is_said_and_the_others_are_served(town: Town) -> None:
+    payee, contents = town.user(), [town.content(MIB), town.content(2 * MIB)]
+    at, origin = _seed(town, payee, *contents)
+    contents[0].path.unlink()
+    waiting = town.get(town.user(), contents[0], town.place(), peers=(at,))
+    waiting.until("progress")
+    place = town.place()
+    assert town.get(town.user(), contents[1], place, peers=(at,)).end() == 0
+    assert contents[1].is_in(place)
+    assert waiting.end(signal.SIGINT) == 7
+    assert origin.end(signal.SIGINT) == 0
+    assert "content.bin cannot be served: " in json.loads(origin.err.splitlines()[-1])["warning"]

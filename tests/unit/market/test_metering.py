@@ -199,7 +199,9 @@ def test_the_on_account_limit_is_two_pieces_and_at_least_a_mebibyte() -> None:
     assert on_account_limit(16 * MIB) == 32 * MIB
 
 
-def test_more_may_be_unverified_of_who_has_delivered_four_times_as_much_and_never_above_4_mib() -> None:
+def test_more_may_be_unverified_of_who_has_delivered_four_times_as_much_and_never_above_4_mib() -> (
+    None
+):
     limits = [on_account_limit(16 * 1024, verified * MIB) for verified in (0, 4, 8, 16, 1_000)]
     assert limits == [MIB, MIB, 2 * MIB, 4 * MIB, 4 * MIB]
     assert on_account_limit(16 * MIB, 1_000 * MIB) == 32 * MIB
