@@ -270,6 +270,7 @@ class Market:
         """Sellers are paused a little before a cap of the user's is reached, and paid again after it."""
         running = [p for p in self.purchases.values() if not p.buyer.finished]
         if not running:
+            self.spending.give_back()
             return
         for purchase in running:
             limit = self.spending.limit(purchase.stored.id)
