@@ -26,9 +26,10 @@ from speedpay.client.spending import Spending
 from speedpay.client.store import Earned, Store, StoredPlan
 from speedpay.errors import ChannelClosed, NotFound, Refused, WrongLedger, WrongNetwork
 from speedpay.ledger_api.client import AsyncLedgerClient
-from speedpay.market.allocator import CONTROL_WEIGHT, Demand, weights
+from speedpay.market.allocator import CONTROL_WEIGHT, Demand
 from speedpay.market.bidder import Explanation
 from speedpay.market.place import place_of
+from speedpay.market.slots import serve
 from speedpay.peer.buyer import Buyer
 from speedpay.peer.conversation import Conversation
 from speedpay.peer.effects import (
@@ -447,7 +448,10 @@ class Market:
         self.seller.ordinary, self.seller.uplink = ordinary, self._swarm.uplink() or 0
         demands += ordinary
         if demands != self._demands:
-            self._demands, self._due = demands, weights(demands, self._terms.free_pool)
+            self._demands = demands
+            service = serve(demands, self._terms.free_pool, self._swarm.free_slots)
+            self._due = service.weights
+            self._swarm.set_slots(service.paying, service.free)
         due = self._due
         for connection in self.peers:
             weight = due.get(connection, CONTROL_WEIGHT)

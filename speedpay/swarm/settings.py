@@ -64,13 +64,12 @@ def session_settings(settings: SwarmSettings) -> dict[str, Any]:
         # The limiter hands out quota once a tick. At libtorrent's 500 ms a small weight's share is
         # less than a block and rounds to nothing (measured: Jain index 0.79, at 25 ms 0.996).
         "tick_interval": 10,
-        # Weights divide the upload; a choked peer would have no share to be weighted. But on a slow
-        # uplink every unchoked peer has a block of 16 KiB ahead of our next request or voucher to it:
-        # at 64 KiB/s each, a paid peer's window was full for half a second before its voucher came.
-        "unchoke_slots_limit": _clamp((settings.upload_limit or 8 * MIB) // (128 * KIB), 4, 64),
         # Seconds of work that is asked of a peer ahead. libtorrent's 3 leave the last blocks with the
         # slowest peers, and at the end a fast one takes them over only one by one.
         "request_queue_time": 1,
+        # Whoever has no slot is sent nothing. libtorrent serves five pieces to every choked peer (BEP 6),
+        # with the weight of one that has a slot: many together took more than the free pool.
+        "allowed_fast_set_size": 0,
         # A payer gets its slot at the next round; libtorrent's 15 s are longer than some downloads.
         "unchoke_interval": 5,
         # Two finished peers keep their connection for the last payment.
@@ -79,6 +78,7 @@ def session_settings(settings: SwarmSettings) -> dict[str, Any]:
         # A tracker that does not answer must not hold up the end of the program.
         "stop_tracker_timeout": 1,
         "alert_mask": 0,
+        **slot_settings(0, free_slots(settings.upload_limit)),
         **limit_settings(settings.upload_limit, settings.download_limit),
     }
 
@@ -96,6 +96,20 @@ def limit_settings(upload_limit: int | None, download_limit: int | None) -> dict
         # libtorrent's 10 KiB peers need two seconds to take up their share (of 6 MiB/s for two they
         # used 1.3 in the first 0.7 s, at 128 KiB 5.1), and until then nothing is weighted.
         "send_buffer_low_watermark": _clamp((upload_limit or MIB * 8) // 40, 16 * KIB, 128 * KIB),
+    }
+
+
+def free_slots(upload_limit: int | None) -> int:
+    """How many peers that do not pay are served at a time: one for each 128 KiB/s, at least four."""
+    return _clamp((upload_limit or 8 * MIB) // (128 * KIB), 4, 64)
+
+
+def slot_settings(paying: int, free: int) -> dict[str, int]:
+    return {
+        # A quarter more: where libtorrent has no optimistic unchoke it leaves a fifth unused.
+        "unchoke_slots_limit": paying + paying // 4 + free,
+        # Of the free lane's, not of all of them, which is libtorrent's default.
+        "num_optimistic_unchoke_slots": max(1, free // 5),
     }
 
 

@@ -21,7 +21,13 @@ from speedpay.swarm.alerts import ALERT_MASK, AlertReader
 from speedpay.swarm.content import check_torrent_file
 from speedpay.swarm.events import Event, MetadataReceived
 from speedpay.swarm.extension import Extension
-from speedpay.swarm.settings import SwarmSettings, limit_settings, session_settings
+from speedpay.swarm.settings import (
+    SwarmSettings,
+    free_slots,
+    limit_settings,
+    session_settings,
+    slot_settings,
+)
 from speedpay.swarm.torrent import Torrent, ip_address
 
 #: Between two drains, so that events have time to merge: at hundreds of MB/s Python then sees a few
@@ -38,6 +44,8 @@ class Swarm:
         """Raises NativeUnavailable when the extension cannot be used here."""
         self._session = lt.session({**session_settings(settings), "alert_mask": ALERT_MASK})
         self._upload_limit = settings.upload_limit
+        self.free_slots = free_slots(settings.upload_limit)
+        self._slots = 0, self.free_slots
         self._session.set_peer_class_filter(_everybody_in_the_global_class())
         self.extension = Extension(self._session)
         self._torrents: dict[bytes, Torrent] = {}
@@ -151,6 +159,15 @@ class Swarm:
     def uplink(self) -> int | None:
         """Bytes a second that all uploads share, None where that is not known."""
         return self._upload_limit
+
+    def set_slots(self, paying: int, free: int) -> None:
+        """How many peers that pay, and how many others, are served at a time.
+
+        ``free_slots`` is what suits the uplink, and what there is to begin with, with none for payers.
+        """
+        if (paying, free) != self._slots:
+            self._slots = paying, free
+            self._session.apply_settings(slot_settings(paying, free))
 
     def ban(self, address: str) -> None:
         """Disconnect an IP address and refuse it from now on."""

@@ -276,6 +276,8 @@ public:
 	{
 		m_weight = weight;
 		update_class();
+		// Where slots are free the peer has one now, and not after the choker's next round.
+		if (m_remote_interest && m_id && m_handle.is_choked()) m_handle.maybe_unchoke_this_peer();
 	}
 
 	void withhold(bool on)
@@ -375,7 +377,7 @@ private:
 	{
 		auto const peer = m_handle.native_handle();
 		if (!peer || !m_graft->session) return;
-		Weights::move(*m_graft->session, *peer, m_class, wanted);
+		m_graft->weights.move(*m_graft->session, *peer, m_class, wanted);
 		m_class = wanted;
 	}
 
@@ -520,7 +522,7 @@ void Graft::tick() noexcept
 			return;
 		}
 		for (auto const& [id, peer] : m_peers) peer->pay_back();
-		Weights::hand_out_soon(*session);
+		weights.hand_out_soon(*session);
 		if (!m_timer) m_timer = std::make_unique<Timer>(session->get_context());
 		m_timer->expires_after(m_tick_interval);
 		m_timer->async_wait([weak = weak_from_this()](boost::system::error_code const& error) {

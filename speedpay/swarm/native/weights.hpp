@@ -105,6 +105,8 @@ public:
 		lt::peer_class_info settings = session.get_peer_class(m_withheld);
 		// Bytes per second; libtorrent raises it to its least, 10, shared by all withheld peers.
 		settings.upload_limit = 1;
+		// For the choker, which would else choke them first.
+		settings.upload_priority = 255;
 		session.set_peer_class(m_withheld, settings);
 	}
 
@@ -133,8 +135,8 @@ public:
 	}
 
 	// Takes the peer out of `from` and puts it into `to`; no_class for neither.
-	static void move(lt::aux::session_interface& session, lt::peer_connection& peer
-		, lt::peer_class_t from, lt::peer_class_t to)
+	void move(lt::aux::session_interface& session, lt::peer_connection& peer
+		, lt::peer_class_t from, lt::peer_class_t to) const
 	{
 		if (from == to) return;
 		auto& pool = session.peer_classes().*member(stolen::PoolClasses{});
@@ -156,7 +158,8 @@ public:
 
 		int priority = 1;
 		for (int i = 0; i < size; ++i)
-			priority = std::max(priority, pool[classes[i]].priority[upload]);
+			if (classes[i] != m_withheld)
+				priority = std::max(priority, pool[classes[i]].priority[upload]);
 		renew_request(*session.get_bandwidth_manager(upload), peer, priority
 			, was_in ? &pool[from].channel[upload] : nullptr
 			, to != no_class ? &pool[to].channel[upload] : nullptr);
@@ -165,9 +168,17 @@ public:
 	// Hands out what has been assigned after three ticks. libtorrent's 20 are 200 ms in which a peer
 	// gets nothing and then everything: our messages wait as long, and send buffers must be deeper
 	// than that, or a peer whose request is filled misses its share until it asks again.
-	static void hand_out_soon(lt::aux::session_interface& session)
+	void hand_out_soon(lt::aux::session_interface& session) const
 	{
-		for (lt::aux::bw_request& request : waiting(session)) request.ttl = std::min(request.ttl, 3);
+		auto& pool = session.peer_classes().*member(stolen::PoolClasses{});
+		auto const* const withheld = &pool[m_withheld].channel[upload];
+		for (lt::aux::bw_request& request : waiting(session))
+		{
+			request.ttl = std::min(request.ttl, 3);
+			// Who is withheld takes no part in dividing the limit.
+			for (auto const* const channel : request.channel)
+				if (channel == withheld) request.priority = 1;
+		}
 	}
 
 	// Lets the peer send at once what waits in its buffer, and returns by how many bytes that is ahead
