@@ -63,6 +63,7 @@ COMMANDS: dict[str, _Row] = {
     "bid": _Row("bid", "bid", "Show what a download would bid, and why."),
     "simulate": _Row("simulate", "simulate", "Try out how an upload is divided; nothing is paid."),
     "budget": _Row("budget", "budget", "Show or set what may be spent a day and a month."),
+    "quote": _Row("quote", "quote", "Ask a swarm how long it would take, and for how much."),
     "balance": _Row("money", "balance", "Show the last confirmed balance."),
     "send": _Row("money", "send", "Send tokens to another account."),
     "history": _Row("money", "history", "List the account's transfers."),

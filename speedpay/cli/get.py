@@ -36,6 +36,7 @@ from speedpay.client.loop import Client
 from speedpay.config import Endpoint, load
 from speedpay.errors import InvalidSetting, Malformed, Refused, SpeedpayError
 from speedpay.market.bidder import Formula, parts_of_one
+from speedpay.market.preview import error_ppm
 from speedpay.swarm.content import check_torrent_file
 from speedpay.swarm.torrent import Torrent
 from speedpay.units import NO_PRICE, ZERO, Amount, Price, Share
@@ -293,11 +294,33 @@ def receipt_json(receipt: Receipt) -> dict[str, object]:
         "seconds": round(receipt.seconds, 3),
         "paid_utok": receipt.paid.to_wire(),
         "bid": receipt.explanation,
+        **_preview_json(receipt),
         "payees": [
             {"peer": payee.peer, "utok": payee.paid.to_wire(), "bytes": payee.byte_count}
             for payee in receipt.payees
         ],
     }
+
+
+def _preview_json(receipt: Receipt) -> dict[str, object]:
+    """What the download said of itself in its first seconds; nothing where it could not say."""
+    if receipt.predicted_ms is None or receipt.predicted_paid is None:
+        return {}
+    return {
+        "predicted_seconds": receipt.predicted_ms / 1000,
+        "predicted_utok": receipt.predicted_paid.to_wire(),
+        "preview_error_ppm": error_ppm(receipt.predicted_ms, int(receipt.seconds * 1000)),
+    }
+
+
+def _preview_text(receipt: Receipt) -> list[str]:
+    if receipt.predicted_ms is None or receipt.predicted_paid is None:
+        return []
+    off = error_ppm(receipt.predicted_ms, int(receipt.seconds * 1000))
+    return [
+        f"  predicted {receipt.predicted_ms / 1000:.0f} s and {tokens_text(receipt.predicted_paid)},"
+        f" took {receipt.seconds:.1f} s and {tokens_text(receipt.paid)} ({off / 10_000:.0f} % off)"
+    ]
 
 
 def receipt_text(receipt: Receipt) -> str:
@@ -306,6 +329,7 @@ def receipt_text(receipt: Receipt) -> str:
         f"{clean(receipt.name)}: {size_text(receipt.byte_count)} in {receipt.seconds:.1f} s"
         f" ({rate_text(rate)}), {tokens_text(receipt.paid)} paid"
     ]
+    lines += _preview_text(receipt)
     lines += [
         f"  {clean(payee.peer)}: {tokens_text(payee.paid)} for {size_text(payee.byte_count)}"
         for payee in receipt.payees

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from speedpay.client.loop import Client, Watch
 from speedpay.client.market import Market, Purchase
+from speedpay.client.preview import FORECAST_S, GIVE_UP_S, Forecast, Preview, forecast
 from speedpay.client.records import Ended, Records
 from speedpay.client.store import StoredPlan
 from speedpay.errors import (
@@ -22,6 +23,8 @@ from speedpay.errors import (
 )
 from speedpay.ledger_api.answers import Balance
 from speedpay.market.bidder import Formula, Plan
+from speedpay.market.shading import ladder
+from speedpay.peer.buyer import Buyer
 from speedpay.swarm.torrent import Torrent, TorrentState, TorrentStatus
 from speedpay.units import ZERO, Amount, MoneyClass, Price, Share
 
@@ -111,7 +114,9 @@ class Download:
         self._watch: Watch = client.add(torrent)
         self._purchase: Purchase | None = None
         self._market: Market | None = None
-        self._began = time.monotonic()
+        self._preview: Preview | None = None
+        self._forecast: Forecast | None = None
+        self._began = self._ended = time.monotonic()
 
     async def run(self, stop: asyncio.Event) -> Receipt:
         """Until every wanted piece is verified and paid for.
@@ -128,6 +133,7 @@ class Download:
         self._client.store.drop_resume(self._torrent.infohash)
         try:
             status = await self._bytes(stop)
+            self._ended = time.monotonic()
         finally:
             # What is here is kept and what is owed is paid, also on the way out.
             await self._client.complete(self._torrent.infohash)
@@ -177,6 +183,7 @@ class Download:
             plan = (stored.plan.replan(plan) if stored else plan).start()
             stored = self._client.store.save_plan(self._torrent.infohash, plan, money_class)
         self._purchase = market.buy(stored, status.piece_length, payment.shade)
+        self._preview = Preview(market, self._torrent)
 
     async def _balance(self, stored: StoredPlan | None) -> tuple[Amount, MoneyClass]:
         """Usable money and its class: the plan's, or at first the one of which there is more (a
@@ -205,16 +212,28 @@ class Download:
         while True:
             self._check_failure()
             status = self._torrent.status()
-            if not started and status.peers:
+            if not started and self._torrent.offered():
                 started, self._began = True, time.monotonic()
             if self._purchase is not None:
                 self._purchase.buyer.remaining_bytes = status.wanted_bytes - status.verified_bytes
+                if started:
+                    self._look_ahead(self._purchase.buyer)
             self._show(self._moment(status))
             if self._watch.finished.is_set() and status.finished:
                 return status
             if stop.is_set():
                 return status
             await _either(self._watch.finished, LOOK_S)
+
+    def _look_ahead(self, buyer: Buyer) -> None:
+        """Once, in the first seconds: how long this will take, and what it will cost."""
+        preview, price = self._preview, buyer.explain().price
+        elapsed = time.monotonic() - self._began
+        if preview is None or self._forecast or not price or elapsed > GIVE_UP_S:
+            return
+        preview.ask(lambda ask: ladder(ask, price, {}), again=False)
+        if elapsed >= FORECAST_S:
+            self._forecast = forecast(preview, buyer, elapsed)
 
     def _moment(self, status: TorrentStatus) -> Moment:
         if self._purchase is None:
@@ -228,7 +247,7 @@ class Download:
         )  # fmt: skip
 
     def _receipt(self, status: TorrentStatus) -> Receipt:
-        seconds = time.monotonic() - self._began
+        seconds = self._ended - self._began
         payees: list[Payee] = []
         explanation = "free"
         if self._purchase is not None:
@@ -239,9 +258,11 @@ class Download:
                 for key, paid in self._client.store.payees(self._purchase.stored)
             ]
             explanation = str(self._purchase.opening)
+        said = self._forecast
         return Receipt(
-            status.name, status.wanted_bytes, seconds, self.paid(), tuple(payees), explanation
-        )
+            status.name, status.wanted_bytes, seconds, self.paid(), tuple(payees), explanation,
+            said.milliseconds if said else None, said.paid if said else None,
+        )  # fmt: skip
 
     def _record(self, receipt: Receipt, status: TorrentStatus) -> None:
         """For ``speedpay receipts``, also of a run that was interrupted."""

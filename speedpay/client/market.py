@@ -45,6 +45,7 @@ from speedpay.peer.effects import (
     Send,
     Withhold,
 )
+from speedpay.peer.inquirer import Inquirer
 from speedpay.peer.messages import (
     BY_TYPE,
     Ack,
@@ -64,7 +65,7 @@ from speedpay.peer.seller import Seller, Terms
 from speedpay.signing import Certificate
 from speedpay.swarm import events
 from speedpay.swarm.torrents import Swarm
-from speedpay.units import NO_PRICE, ZERO
+from speedpay.units import NO_PRICE, ZERO, Price
 
 _log = logging.getLogger(__name__)
 _EITHER_WAY = (Pause, Resume, StopMessage)
@@ -125,6 +126,7 @@ class Market:
         self._note = note
         self.peers: dict[int, Peer] = {}
         self.purchases: dict[bytes, Purchase] = {}
+        self._inquirers: dict[bytes, Inquirer] = {}
         self._weights: dict[int, int] = {}
         self._demands: list[Demand] = []
         self._due: Mapping[int, int] = {}
@@ -235,6 +237,26 @@ class Market:
             self.await_close(channel.statement.channel)
         return purchase
 
+    def inquirer(self, infohash: bytes) -> Inquirer:
+        """What this torrent's sellers answered to inquiries, with a purchase and without one."""
+        purchase = self.purchases.get(infohash)
+        return purchase.buyer.inquirer if purchase else self._inquirers.setdefault(
+            infohash, Inquirer()
+        )  # fmt: skip
+
+    def inquire(
+        self, infohash: bytes, prices: Callable[[Price], Sequence[Price]], again: bool
+    ) -> None:
+        """Ask who speaks our protocol what ``prices(its ask)`` would get there; who has answered only
+        ``again``."""
+        inquirer, now = self.inquirer(infohash), time.monotonic()
+        for peer in self.peers.values():
+            if peer.infohash != infohash or not peer.conversation.met:
+                continue
+            if again or peer.connection not in inquirer.answers:
+                wanted = prices(peer.ask.price if peer.ask else NO_PRICE)
+                self._perform(inquirer.ask(peer.connection, wanted, now))
+
     def unsettled(self, infohash: bytes) -> bool:
         """Whether a payee that is here has yet to confirm a voucher, or the ledger to answer an order."""
         unconfirmed = self.purchases[infohash].buyer.purse.unconfirmed()
@@ -322,7 +344,11 @@ class Market:
             if isinstance(message, Ask):
                 peer.ask = message
                 return self._asked(purchase, peer, message, now, utc) if purchase else []
-            return purchase.buyer.message(peer.connection, message, now, utc) if purchase else []
+            if purchase:
+                return purchase.buyer.message(peer.connection, message, now, utc)
+            if isinstance(message, Prospect):
+                self.inquirer(peer.infohash).heard(peer.connection, message, now)
+            return []
         return self.seller.message(peer.connection, number, message, now, utc)
 
     def _asked(
@@ -345,6 +371,8 @@ class Market:
         peer = self.peers.pop(connection, None)
         self._weights.pop(connection, None)
         self.seller.gone(connection, now)
+        if peer:
+            self.inquirer(peer.infohash).gone(connection)
         if peer and (purchase := self.purchases.get(peer.infohash)):
             self._perform(purchase.buyer.gone(connection))
 

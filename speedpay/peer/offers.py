@@ -49,7 +49,7 @@ class Offers(Funding):
         super().__init__(domain, plan, piece_bytes, settled, channels, caps)
         self.inquirer = Inquirer()
         self.finished = False
-        self._shades = shade and plan.fixed is None
+        self.shades = shade and plan.fixed is None
         self._bidding = Bidding()
         self._next_bid_id = 1
 
@@ -83,7 +83,7 @@ class Offers(Funding):
             return []
         asked: list[Effect] = []
         price = self._bidding.price
-        if self._shades:
+        if self.shades:
             asked = self._inquire(sale, ask, explanation.price, now)
             price = self._shaded(sale, ask, explanation.price, now)
         if price is None or (sale.price == price and now - sale.bid_at < RENEW_BID_S):

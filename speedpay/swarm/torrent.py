@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -43,6 +43,26 @@ class TorrentStatus:
     finished: bool
     seeding: bool
     error: str  # empty when there is none
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """A connected peer: whether it holds every piece that we want and lack, and the payload bytes that
+    came from it so far."""
+
+    address: str
+    port: int
+    complete: bool
+    received_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """``stock_bytes``: the pieces that we lack and that peers hold who are not complete, each counted
+    once; the last piece as if it were as long as the others."""
+
+    holders: tuple[Holder, ...]
+    stock_bytes: int
 
 
 class Torrent:
@@ -87,6 +107,34 @@ class Torrent:
         """Try a peer at an IP address. Whether it answers shows in the events."""
         self._call(self._handle.connect_peer, (ip_address(host), port))
 
+    def offered(self) -> bool:
+        """Whether a connected peer holds any piece."""
+        return any(peer.num_pieces for peer in self._call(self._handle.get_peer_info))
+
+    def holdings(self, *, from_nothing: bool = False) -> Holdings:
+        """Who is connected, and what they hold of what we lack, or would lack ``from_nothing``.
+
+        Takes milliseconds with many peers.
+        """
+        if self.description is None:
+            return Holdings((), 0)
+        wanted = self._call(self._handle.get_piece_priorities)
+        missing = _mask(bool(priority) for priority in wanted)
+        if not from_nothing:
+            status = self._call(self._handle.status, lt.torrent_handle.query_pieces)
+            missing &= ~_mask(status.pieces)
+        holders, stock = [], 0
+        for peer in self._call(self._handle.get_peer_info):
+            if peer.flags & (lt.peer_info.handshake | lt.peer_info.connecting):
+                continue
+            held = _mask(peer.pieces)
+            complete = not missing & ~held
+            if not complete:
+                stock |= missing & held
+            address, port = peer.ip
+            holders.append(Holder(address, port, complete, peer.total_download))
+        return Holdings(tuple(holders), stock.bit_count() * self.description.piece_length)
+
     def pause(self) -> None:
         """Disconnect every peer of this torrent until ``resume``."""
         self._call(self._handle.pause)
@@ -114,6 +162,11 @@ class Torrent:
             return method(*arguments)
         except RuntimeError as error:
             raise NotFound(f"{self.name}: {error}", field="torrent") from error
+
+
+def _mask(pieces: Iterable[bool]) -> int:
+    """One byte for each piece, so that sets of pieces are compared at once."""
+    return int.from_bytes(bytes(pieces), "little")
 
 
 def ip_address(text: str, field: str = "address") -> str:
