@@ -68,6 +68,7 @@ def test_a_download_that_meets_the_days_cap_goes_on_for_free_and_spends_no_more(
     assert shown["torrents"] == []
 
 
+@pytest.mark.long
 def test_a_limit_lowered_and_raised_while_it_runs_holds_from_the_next_unit(town: Town) -> None:
     payer, payee, content, place = town.user(), town.user(), town.content(16 * MIB), town.place()
     at = address()
@@ -127,3 +128,61 @@ def test_several_torrents_share_one_consumption_by_their_weights(town: Town) -> 
     assert all(content.is_in(place) for content in contents)
     seen = {said["infohash"] for said in leecher.said if said.get("event") == "progress"}
     assert seen == {first["infohash"], second["infohash"]}
+
+
+@pytest.mark.long
+def test_ctrl_c_ends_several_downloads_with_all_paid_and_the_worst_exit_code(town: Town) -> None:
+    payer, place = town.user(), town.place()
+    contents = [_named(town.content(MIB), "small.bin"), _named(town.content(16 * MIB), "large.bin")]
+    payees = [town.user(), town.user()]
+    ats = [address(), address()]
+    origins = [
+        town.seed(payee, content, at, "--up-limit", "1MiB/s")
+        for payee, content, at in zip(payees, contents, ats, strict=True)
+    ]
+    named = [word for at in ats for word in ("--peer", f"{at}:7871")]
+    words = [str(content.torrent) for content in contents]
+    leecher = town.start(
+        payer, "get", *words, "-o", str(place), "--listen", f"{address()}:0", *named, "--pay", "200"
+    )
+    small, large = (content.infohash.hex() for content in contents)
+    for infohash, wanted in ((small, MIB), (large, 2 * MIB)):
+        leecher.until(
+            "progress",
+            lambda said: said["infohash"] == infohash and said["done_bytes"] >= wanted,  # noqa: B023
+        )
+    assert leecher.end(signal.SIGINT) == 7
+    assert leecher.error["code"] == "unfinished"
+    done, stopped = leecher.result["torrents"]
+    assert done["bytes"] == MIB
+    assert stopped["error"]["code"] == "unfinished"
+    paid = int(leecher.result["paid_utok"])
+    assert paid > int(done["paid_utok"]) > 0
+    assert [origin.end(signal.SIGINT) for origin in origins] == [0, 0]
+    assert sum(int(origin.result["earned_utok"]) for origin in origins) == paid
+    assert WELCOME - payer.credit == paid
+    assert town.in_escrow() == 0
+
+
+@pytest.mark.long
+def test_two_clients_of_one_home_keep_the_days_cap_together(town: Town) -> None:
+    payer = town.user()
+    contents = [town.content(6 * MIB), town.content(5 * MIB)]
+    payees, ats = [town.user(), town.user()], [address(), address()]
+    origins = [
+        town.seed(payee, content, at, "--up-limit", "3MiB/s")
+        for payee, content, at in zip(payees, contents, ats, strict=True)
+    ]
+    _budget(town, payer, "--day", "0.4")
+    places = [town.place(), town.place()]
+    leechers = [
+        town.get(payer, content, place, "--pay", "200", peers=(at,))
+        for content, place, at in zip(contents, places, ats, strict=True)
+    ]
+    assert [leecher.end() for leecher in leechers] == [0, 0]
+    assert all(content.is_in(place) for content, place in zip(contents, places, strict=True))
+    paid = [int(leecher.result["paid_utok"]) for leecher in leechers]
+    assert [origin.end(signal.SIGINT) for origin in origins] == [0, 0]
+    assert [int(origin.result["earned_utok"]) for origin in origins] == paid
+    assert WELCOME - payer.credit == sum(paid)
+    assert DAY // 4 < sum(paid) <= DAY
