@@ -22,7 +22,7 @@ from speedpay.peer.purse import Purse, without_caps
 from speedpay.peer.sale import Sale
 from speedpay.peer.selection import BUSY, PAID
 from speedpay.signing import Domain, SigningKey
-from speedpay.units import ZERO, Amount
+from speedpay.units import MAX_UTOK, ZERO, Amount
 
 _MAX_PAST = 8
 
@@ -106,8 +106,8 @@ class Paying:
             channel = sale.channel
             if channel is None or sale.state not in PAID:
                 continue
-            due = self._payable(sale)
-            utok += max(0, due.utok - channel.signed.utok)
+            owed = sale.base + self.meter.delivery(sale.connection).payable(MAX_UTOK)
+            utok += max(0, owed.utok - channel.signed.utok)
             if sale.state is State.ACTIVE:
                 coming = max(sale.rate.at(now) // 2, UNIT_MIN_BYTES)
                 utok += sale.price.cost_ceil(min(coming, max(sale.window, UNIT_MIN_BYTES))).utok
