@@ -159,7 +159,7 @@ class Benchmark:
             "rows": [
                 row.as_json() | {"part": part.name} for part in self._parts for row in part._rows
             ],
-            "failures": [failure for part in self._parts for failure in part.failures],
+            "failures": {part.name: part.failures for part in self._parts},
             "rounds": {part.name: part.rounds for part in self._parts},
         }
 
@@ -177,10 +177,10 @@ class Benchmark:
             say(f"\n{part.name}, {len(part.rounds)} rounds")
             for line in columns([HEADINGS, *shown]):
                 say(line)
+            for failure in part.failures:
+                say(f"failed: {failure}")
             missing += max(wanted_rounds - len(part.rounds), 0 if shown else 1)
         say(f"\n{time.monotonic() - self._began:.0f} s")
-        for failure in report["failures"]:
-            say(f"failed: {failure}")
         if missing:
             say(f"{missing} rounds could not be measured")
         return 1 if missing else 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import re
 import sys
@@ -11,13 +10,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench_rows import HEADINGS, cells
+import plot_bench
 from demo import CLAIMED, MIB, scene, table
+from plot_bench import FREE, PAID, TEXT
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 FIGURES = Path("speedpay/docs/figures")
-# On white and on near-black these have a contrast of about 4:1 both ways, so one picture does for both.
-TEXT, FREE, PAID = "#768390", "#3b82f6", "#e8710a"
+#: The groups of the swarm's benchmark: a table and a picture each.
+GROUPS = {
+    "gain": "The gain and what it costs", "shares": "Shares of one uplink",
+    "governor": "No upload limit set", "datapath": "Where nothing else limits", "losing": "",
+}  # fmt: skip
 
 
 def main() -> int:
@@ -39,11 +42,13 @@ def outputs(checkout: Path) -> dict[Path, str]:
     """path → what it should hold, for every file that follows from the measured figures."""
     demo = _read(checkout / FIGURES / "demo.json")
     made = {} if demo is None else {FIGURES / "demo.svg": draw(demo)}
+    made |= _pictures(checkout)
     blocks: dict[str, Callable[[], str]] = {
         "demo": lambda: _session(demo), "gain": lambda: _gain(demo),
-        "swarm": lambda: _bench(checkout, "swarm"), "datapath": lambda: _bench(checkout, "datapath"),
-        "epoch": lambda: _bench(checkout, "epoch"),
+        "market": lambda: _market(checkout),
+        "datapath": lambda: _bench(checkout, "datapath"), "epoch": lambda: _bench(checkout, "epoch"),
     }  # fmt: skip
+    blocks |= {f"swarm_{group}": lambda group=group: _group(checkout, group) for group in GROUPS}  # type: ignore[misc]
     for path in (Path("README.md"), Path("speedpay/docs/benchmarks.md")):
         made[path] = filled((checkout / path).read_text(), blocks)
     return made
@@ -62,19 +67,9 @@ def filled(text: str, blocks: dict[str, Callable[[], str]]) -> str:
 
 def draw(report: dict[str, Any]) -> str:
     """An SVG: bytes against seconds of the downloader that is watched, free and paid, or bars if the report
-    has no progress. The same report gives the same bytes."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
+    has no progress."""
 
-    settings = {
-        "svg.hashsalt": "speedpay", "svg.fonttype": "none", "font.family": "sans-serif",
-        "text.color": TEXT, "axes.labelcolor": TEXT, "axes.edgecolor": TEXT,
-        "xtick.color": TEXT, "ytick.color": TEXT, "font.size": 10,
-        "axes.spines.top": False, "axes.spines.right": False,
-    }  # fmt: skip
-    with mpl.rc_context(settings):
-        figure = Figure(figsize=(7.2, 3.4), layout="constrained")
-        axes = figure.add_subplot()
+    def paint(axes: Any) -> None:
         if report.get("free_progress") and report.get("paid_progress"):
             _curves(axes, report)
         else:
@@ -90,9 +85,8 @@ def draw(report: dict[str, Any]) -> str:
         axes.set_title(
             f"The same download, free and paid: {report['gain']:.2f}x", loc="left", fontsize=11
         )
-        made = io.StringIO()
-        figure.savefig(made, format="svg", transparent=True, metadata={"Date": None})
-    return "\n".join(line.rstrip() for line in made.getvalue().splitlines()) + "\n"
+
+    return plot_bench.svg(paint, 3.4)
 
 
 def _curves(axes: Any, report: dict[str, Any]) -> None:
@@ -134,15 +128,64 @@ def _gain(demo: dict[str, Any] | None) -> str:
     )
 
 
+def _pictures(checkout: Path) -> dict[Path, str]:
+    """The benchmarks' pictures; none where nothing was measured, or no row has a goal."""
+    made = {}
+    for name in ("datapath", "epoch"):
+        if report := _read(checkout / FIGURES / f"{name}.json"):
+            title = "Closing an epoch" if name == "epoch" else GROUPS[name]
+            made[f"{name}.svg"] = plot_bench.against_goals(report["rows"], title)
+    if report := _read(checkout / FIGURES / "swarm.json"):
+        for group, title in GROUPS.items():
+            if title and (rows := _rows(report, group)):
+                made[f"swarm-{group}.svg"] = plot_bench.against_goals(rows, title)
+        if _rows(report, "gain"):
+            made["gain.svg"] = plot_bench.gain(report["rows"])
+    return {FIGURES / name: picture for name, picture in made.items()}
+
+
+def _rows(report: dict[str, Any], group: str) -> list[dict[str, Any]]:
+    return [row for row in report["rows"] if row["part"] == group]
+
+
+def _market(checkout: Path) -> str:
+    """What paying gains, for a text at the top of the repository."""
+    report = _read(checkout / FIGURES / "swarm.json")
+    if report is None or not _rows(report, "gain"):
+        return "The gain has not been measured here: `./scripts/bench swarm`."
+    return f"![What paying gains, against its bound]({FIGURES.as_posix()}/gain.svg)"
+
+
+def _group(checkout: Path, group: str) -> str:
+    command = f"`./scripts/bench swarm --json {FIGURES.as_posix()}/swarm.json && ./scripts/plot`"
+    report = _read(checkout / FIGURES / "swarm.json")
+    rows = _rows(report, group) if report else []
+    if report is None or not rows:
+        return f"No figures of this one are kept here: {command} puts them in this place."
+    common = {key: value for key, value in report["parameters"].items() if key not in GROUPS}
+    lines = plot_bench.table(rows)
+    if group == "gain":
+        lines += ["", "![What paying gains, against its bound](figures/gain.svg)"]
+    if GROUPS[group]:
+        lines += ["", f"![{GROUPS[group]}: every row against its goal](figures/swarm-{group}.svg)"]
+    lines += ["", f"{len(report['rounds'][group])} rounds. "
+              f"{plot_bench.parameters(report['parameters'][group] | common)}."]  # fmt: skip
+    lines += [f"Failed: {failure.splitlines()[0]}." for failure in report["failures"][group]]
+    return "\n".join([*lines, "", f"Made by {command}."])
+
+
 def _bench(checkout: Path, name: str) -> str:
     command = f"`./scripts/bench {name} --json {FIGURES.as_posix()}/{name}.json && ./scripts/plot`"
     report = _read(checkout / FIGURES / f"{name}.json")
     if report is None:
         return f"No figures of this one are kept here: {command} puts them in this place."
-    lines = ["| " + " | ".join(row) + " |" for row in (HEADINGS, ("---",) * len(HEADINGS))]
-    lines += ["| " + " | ".join(cells(row)) + " |" for row in report["rows"]]
-    parameters = ", ".join(f"{key} {value}" for key, value in report["parameters"].items())
-    lines += ["", f"{len(report['rounds'])} rounds of each kind. {parameters}."]
+    lines = [
+        *plot_bench.table(report["rows"]),
+        "",
+        f"![Every row against its goal](figures/{name}.svg)",
+    ]
+    lines += ["", f"{len(report['rounds'])} rounds of each kind. "
+              f"{plot_bench.parameters(report['parameters'])}."]  # fmt: skip
     lines += [f"Failed: {failure.splitlines()[0]}." for failure in report["failures"]]
     return "\n".join([*lines, "", f"Made by {command}."])
 

@@ -229,7 +229,7 @@ def test_a_benchmark_with_parts_writes_the_rows_of_all_after_each_round(tmp_path
     ]  # fmt: skip
     assert written["rounds"] == {"first": [{"n": 1}], "second": [{"n": 2}]}
     assert written["parameters"]["first"] == {"uplink": 1}
-    assert written["failures"] == ["once"]
+    assert written["failures"] == {"first": [], "second": ["once"]}
     assert whole.finish((), 1) == 0
     assert whole.finish((), 2) == 1, "a round of each is missing"
 
@@ -253,6 +253,57 @@ def test_without_progress_the_plot_has_bars() -> None:
     assert "20.0 s" in made
     assert "free, 20.0 s" not in made
     assert made == script("plot").draw(bars)
+
+
+def row_of(name: str, value: float, goal: str | None, part: str = "gain") -> dict[str, Any]:
+    made = script("bench_rows").Row(name, value, (value, value), None, goal)
+    return dict(made.as_json() | {"part": part})
+
+
+def test_the_picture_of_the_gain_shows_where_paying_loses_too() -> None:
+    rows = [row_of("1 gain, u = U/8", 3.5, None), row_of("gain, a short one", 1.25, None, "losing"),
+            row_of("3 useful bytes", 1.5, "≥ 0.97")]  # fmt: skip
+    drawn = script("plot_bench").gain(rows)
+    for words in ("u = U/8", "3.50x", "a short one", "1.25x", "3.19x"):
+        assert words in drawn
+    assert "useful" not in drawn
+    assert script("plot_bench").gain(rows) == drawn
+
+
+@pytest.mark.parametrize(
+    ("value", "goal", "times"),
+    [(2.0, "≥ 1", 2.0), (0.5, "≥ 1", 0.5), (0.5, "≤ 1", 2.0), (2.0, "≤ 1", 0.5),
+     (0.015, "≤ 3 %", 2.0), (-0.01, "≤ 3 %", 4.0), (1e9, "≤ 1", 0.25)],
+)  # fmt: skip
+def test_in_the_picture_better_is_to_the_right_whatever_the_goal_is(
+    value: float, goal: str, times: float
+) -> None:
+    assert script("plot_bench")._times_better(value, goal) == pytest.approx(times)
+    assert f"goal {goal}" in script("plot_bench").against_goals([row_of("a", value, goal)], "A")
+
+
+def test_each_group_of_the_market_has_a_table_and_pictures(tmp_path: Path) -> None:
+    plot = script("plot")
+    for path in ("README.md", "speedpay/docs/benchmarks.md"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text((ROOT / path).read_text())
+    (tmp_path / "speedpay/docs/figures").mkdir()
+    bench_rows = script("bench_rows")
+    whole = bench_rows.Benchmark("swarm", {}, tmp_path / "speedpay/docs/figures/swarm.json")
+    gain, losing = whole.part("gain"), whole.part("losing")
+    gain.parameters["u = U/8"] = {"origin_uplink_bytes_s": 8}
+    gain.write([bench_rows.Row("1 gain, u = U/8", 3.5, (3.0, 4.0), 4.2, "≥ 3")])
+    losing.failures.append("round 7 fell over")
+    losing.write([bench_rows.Row("gain, a short one", 1.25, (1.0, 1.5))])
+    made = plot.outputs(tmp_path)
+    said = made[Path("speedpay/docs/benchmarks.md")]
+    assert "| 1 gain, u = U/8 | 3.50x | 3.00x … 4.00x | 4.20x | ≥ 3 | ok |" in said
+    assert "u = U/8: origin_uplink_bytes_s 8" in said
+    assert "| gain, a short one | 1.25x |" in said
+    assert "Failed: round 7 fell over." in said
+    for name in ("gain.svg", "swarm-gain.svg"):
+        assert f"figures/{name}" in said
+        assert Path("speedpay/docs/figures", name) in made
 
 
 def test_blocks_are_filled_and_nothing_else_is_touched() -> None:
