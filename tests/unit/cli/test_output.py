@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
+import sys
 import unicodedata
 
 import pytest
@@ -216,6 +218,28 @@ def test_quiet_progress_says_nothing(capsys: Captured) -> None:
         clock.now += 100
         bar.update(50, 5)
     assert capsys.readouterr() == ("", "")
+
+
+def test_on_a_terminal_several_downloads_have_a_bar_each_in_one_display(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    out = Output()
+    with out.progress("one.iso", 100) as one:
+        with out.progress("two.iso", 100) as two:
+            one.update(25)
+            two.update(75)
+        one.update(100)  # the first is still there when the second has ended
+    with out.progress("three.iso", 100) as three:
+        three.update(50)
+    shown = terminal.getvalue()
+    assert all(name in shown for name in ("one.iso", "two.iso", "three.iso"))
+    assert "100 %" in shown
+    assert "75 %" in shown
+    assert shown.count("\x1b[?25l") == shown.count("\x1b[?25h") == 2, "two displays, both ended"
 
 
 def test_logs_go_to_stderr_cleaned_and_only_when_asked_for(capsys: Captured) -> None:
