@@ -110,12 +110,27 @@ def compared(by_kind: dict[str, Round]) -> dict[str, Any]:
         "protocol_swarm": wire / (paid.total_bytes * (1 + len(paid.others))),
         "paid_utok": paid.paid["paid_utok"],
     }
+    made |= said_of_itself(paid.paid, made["gain"])
     if (stock := by_kind.get("stock")) is not None:
         made |= {
             "useful_paid_stock": useful(paid, stock),
             "useful_free_stock": useful(free, stock),
             "last_stock_paid": stock.last_s / paid.last_s,
         }
+    return made
+
+
+def said_of_itself(receipt: dict[str, Any], gain: float) -> dict[str, float]:
+    """How far the paid download's forecast was off, of what it then took and cost by its own receipt, and
+    its estimate of the gain against ``gain``. What it did not say is not in it."""
+    made = {}
+    if (seconds := receipt.get("predicted_seconds")) is not None:
+        made["preview_seconds_off"] = abs(seconds / receipt["seconds"] - 1)
+    paid = int(receipt["paid_utok"])
+    if (utok := receipt.get("predicted_utok")) is not None and paid:
+        made["preview_cost_off"] = abs(int(utok) / paid - 1)
+    if (estimate := receipt.get("gain")) is not None:
+        made["gain_said"] = float(estimate) / gain
     return made
 
 
@@ -157,5 +172,21 @@ def rows_of(rounds: list[dict[str, Any]]) -> list[Row]:
         over("time until the last has all, stock : paid", EIGHTH, "last_stock_paid", None),
         over("7 payment protocol : payload, payer", DEMO, "protocol_payer", "≤ 0.3 %", unit="%"),
         over("7 payment protocol : payload, swarm", DEMO, "protocol_swarm", "≤ 0.3 %", unit="%"),
+        *_said_rows(rounds),
         Row("tokens created or lost, µtok", worst, (min(off), max(off)), None, "= 0", ""),
     ]  # fmt: skip
+
+
+def _said_rows(rounds: list[dict[str, Any]]) -> list[Row]:
+    """Over both swarms; no row for what no download said."""
+    wanted = (
+        ("the preview of the time is off by", "preview_seconds_off", "≤ 25 %", "%"),
+        ("the preview of the cost is off by", "preview_cost_off", "≤ 25 %", "%"),
+        ("gain as the client measured it : gain", "gain_said", None, "x"),
+    )
+    rows = []
+    for row, name, goal, unit in wanted:
+        values = [case[name] for one in rounds for case in one.values() if name in case]
+        if values:
+            rows.append(over_rounds(row, values, goal, unit=unit))
+    return rows

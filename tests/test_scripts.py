@@ -175,6 +175,17 @@ def test_useful_bytes_are_counted_over_the_same_span_in_both_swarms() -> None:
     assert useful(fast, fast) == 1.0
 
 
+def test_what_a_paid_download_said_of_itself_is_held_against_what_happened() -> None:
+    said = script("bench_gain").said_of_itself
+    receipt = {"seconds": 10.0, "paid_utok": "400", "predicted_seconds": 12.0, "predicted_utok": "300",
+               "gain": 3.0}  # fmt: skip
+    assert said(receipt, 4.0) == pytest.approx(
+        {"preview_seconds_off": 0.2, "preview_cost_off": 0.25, "gain_said": 0.75}
+    )
+    assert said({"seconds": 10.0, "paid_utok": "400"}, 4.0) == {}
+    assert said({"seconds": 10.0, "paid_utok": "0", "predicted_utok": "300"}, 4.0) == {}
+
+
 def test_verified_bytes_between_two_points_lie_on_a_straight_line() -> None:
     one = one_swarm({"payer": [(2.0, 100), (4.0, 200)]})
     assert [one.verified_by(at) for at in (0, 1, 2, 3, 4, 9)] == [0, 50, 100, 150, 200, 200]
