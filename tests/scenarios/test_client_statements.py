@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from speedpay.cli import main
+from speedpay.client.records import Records
 from tests.scenarios.clients import (
     MIB,
     PORT,
@@ -24,7 +26,10 @@ from tests.scenarios.clients import (
     Town,
     User,
     address,
+    here,
     ledger_in,
+    seeder,
+    until,
 )
 
 Run = Callable[..., tuple[int, str, str]]
@@ -171,3 +176,23 @@ def test_a_torrent_whose_file_is_gone_is_said_and_the_others_are_served(town: To
     assert waiting.end(signal.SIGINT) == 7
     assert origin.end(signal.SIGINT) == 0
     assert "content.bin cannot be served: " in json.loads(origin.err.splitlines()[-1])["warning"]
+
+
+def test_what_left_is_written_down_while_a_client_runs_so_that_a_crash_loses_only_the_last_minute(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("speedpay.client.loop.COUNT_EVERY_S", 0.1)  # a minute for a user
+    content, home = town.content(MIB), town.stranger()
+
+    async def scene() -> None:
+        async with (
+            seeder(home, content) as origin,
+            here(town.stranger(), content, town.place()) as peer,
+        ):
+            await peer.get(None, origin)
+            records = Records(origin.client.store)
+            await until(lambda: sum(one.free_bytes for _, one in records.traffic()) == MIB)
+            assert {infohash for infohash, _ in records.traffic()} == {content.infohash}
+            assert records.names() == {content.infohash: "content.bin"}
+
+    asyncio.run(scene())
