@@ -295,7 +295,7 @@ def test_in_the_picture_better_is_to_the_right_whatever_the_goal_is(
 
 def test_each_group_of_the_market_has_a_table_and_pictures(tmp_path: Path) -> None:
     plot = script("plot")
-    for path in ("README.md", "speedpay/docs/benchmarks.md"):
+    for path in ("README.md", "speedpay/docs/benchmarks.md", "speedpay/docs/market.md"):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text((ROOT / path).read_text())
     (tmp_path / "speedpay/docs/figures").mkdir()
