@@ -12,7 +12,7 @@ from bench_rows import Benchmark, say
 #: name → (the script that measures it, about how many seconds one of its rounds takes on two cores)
 GROUPS = {
     "gain": ("bench_gain", 265),
-    "shares": ("bench_shares", 45),
+    "shares": ("bench_shares", 60),
     "governor": ("bench_governor", 45),
     "datapath": ("bench_datapath", 25),
     "losing": ("bench_losing", 95),

@@ -10,9 +10,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 
 from speedpay.market.allocator import Demand, weights
 from speedpay.units import Share
+
+#: The pool is a floor, and what peers get wavers about what they are due by a percent or so.
+_MARGIN = Fraction(102, 100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,7 @@ def serve(demands: Sequence[Demand], free_pool: Share, free_slots: int) -> Servi
     Where a free peer's weight is a payer's or more, libtorrent would serve that one first; then everybody
     has a slot, and the weights alone decide.
     """
+    free_pool = Share(min(int(free_pool.ppm * _MARGIN), 1_000_000))
     payers = [demand for demand in demands if demand.price]
     waiting = _one_of_each_place_first([demand for demand in demands if not demand.price])
     found = _weights(payers, waiting, free_pool, free_slots)
