@@ -207,6 +207,7 @@ def _show(bar: Progress, torrent: Torrent) -> Callable[[Moment], None]:
             status.verified_bytes, status.download_rate, _news(moment), status.wanted_bytes,
             infohash=torrent.infohash.hex(), paid_utok=moment.paid.to_wire(),
             paid_peers=moment.paid_peers, capped=moment.capped,
+            predicted_seconds=moment.forecast.milliseconds / 1000 if moment.forecast else None,
         )  # fmt: skip
 
     return show
@@ -245,7 +246,11 @@ def _news(moment: Moment) -> str:
         return peers
     price = f" at {price_text(moment.price)}" if moment.price else ""
     paying = "budget used up" if moment.capped else f"{moment.paid_peers} paid{price}"
-    return f"{peers}, {paying}, {tokens_text(moment.paid)} spent"
+    said = moment.forecast
+    ahead = (
+        f", expected {said.milliseconds / 1000:.0f} s and {tokens_text(said.paid)}" if said else ""
+    )
+    return f"{peers}, {paying}, {tokens_text(moment.paid)} spent{ahead}"
 
 
 def _named(torrent: Torrent) -> dict[str, object]:

@@ -84,13 +84,14 @@ class Receipt:
 @dataclass(frozen=True, slots=True)
 class Moment:
     """What a download looks like now. ``capped``: it goes on in the free lane, because a limit or a budget
-    of the user's is used up."""
+    of the user's is used up. ``forecast``: once it has been made."""
 
     status: TorrentStatus
     paid: Amount
     price: Price | None
     paid_peers: int
     capped: bool = False
+    forecast: Forecast | None = None
 
 
 class Download:
@@ -243,7 +244,7 @@ class Download:
         price = buyer.committed() or explanation.price
         return Moment(
             status, buyer.spent, price if explanation.stop is None else None,
-            buyer.active_count(), buyer.capped,
+            buyer.active_count(), buyer.capped, self._forecast,
         )  # fmt: skip
 
     def _receipt(self, status: TorrentStatus) -> Receipt:
