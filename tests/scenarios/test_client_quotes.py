@@ -42,7 +42,7 @@ def test_two_sellers_are_asked_and_nothing_is_paid(
         town.seed(town.user(), content, at, "--up-limit", "2MiB/s")
     before = asker.credit, asker.history()
     quoting = town.start(
-        asker, "quote", str(content.torrent), "--listen", f"{address()}:0", "--wait", "5",
+        asker, "quote", str(content.torrent), "--listen", f"{address()}:0", "--wait", "3",
         *(word for at in places for word in ("--peer", f"{at}:{PORT}")),
     )  # fmt: skip
     assert quoting.end() == 0
