@@ -28,6 +28,7 @@ from speedpay.client.receipts import Purchase, judged, vouchers
 from speedpay.client.records import Records
 from speedpay.config import Settings, load
 from speedpay.errors import NotFound, ProofBroken
+from speedpay.market.preview import error_ppm
 from speedpay.signing import Domain
 from speedpay.units import MIB, Amount, MoneyClass, Price
 
@@ -225,11 +226,11 @@ def _quality(one: Purchase) -> list[str]:
     """How good the preview was, and what paying gained, where they are known."""
     ended, lines = one.ended, []
     if ended is not None and ended.predicted_ms:
-        off = (ended.milliseconds - ended.predicted_ms) * 100 // ended.predicted_ms
-        said = f"the preview said {ended.predicted_ms / 1000:.1f} s"
+        off = error_ppm(ended.predicted_ms, ended.milliseconds)
+        said = f"predicted {ended.predicted_ms / 1000:.1f} s"
         if ended.predicted_paid is not None:
             said += f" and {tokens_text(ended.predicted_paid)}"
-        lines.append(f"{said}: it took {abs(off)} % {'longer' if off >= 0 else 'less'}")
+        lines.append(f"{said}: {off / 10_000:.0f} % off in time")
     if ended is not None and ended.gain_ppm is not None:
         lines.append(f"{_gain_text(ended.gain_ppm)}, as measured")
     return lines

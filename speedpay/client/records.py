@@ -137,7 +137,8 @@ class Records:
     # --- purchases -------------------------------------------------------------------------------
 
     def ended(self, plan: int, run: Ended) -> None:
-        """One run of the purchase ``plan``: with its earlier runs it is one purchase."""
+        """One run of the purchase ``plan``: with its earlier runs it is one purchase. What the first run
+        predicted was about the whole; what a later one predicts is about the rest."""
         table = tables.receipts
         row = {
             "name": run.name[:_MAX_NAME], "byte_count": run.byte_count, "began": run.began,
@@ -153,8 +154,6 @@ class Records:
             set_={
                 "name": new.name, "byte_count": new.byte_count, "ended": new.ended,
                 "milliseconds": table.c.milliseconds + new.milliseconds, "paid": new.paid,
-                "predicted_ms": sa.func.coalesce(table.c.predicted_ms, new.predicted_ms),
-                "predicted_utok": sa.func.coalesce(table.c.predicted_utok, new.predicted_utok),
                 "gain_ppm": sa.func.coalesce(new.gain_ppm, table.c.gain_ppm),
             },
         )  # fmt: skip
