@@ -70,6 +70,14 @@ def test_a_swarm_that_takes_weeks_is_computed_in_a_moment(tmp_path: Path) -> Non
     assert found["peers"][0]["seconds"] > 3_000_000
 
 
+def test_the_example_in_the_docs_is_read(tmp_path: Path) -> None:
+    text = (Path(__file__).resolve().parents[3] / "speedpay/docs/market.md").read_text()
+    example = text.split("```json\n")[1].split("```")[0]
+    found = read_swarm(written(tmp_path, example))
+    assert [peer.name for peer in found.peers] == ["me", "rival", "its twin", "not paying"]
+    assert found.peers[1].place == found.peers[2].place == "192.0.2.7"
+
+
 NAME = {"name": "a", "wanted": "1MiB"}
 REFUSED = {
     "peers": swarm(peers=[]),
