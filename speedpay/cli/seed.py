@@ -66,8 +66,8 @@ def seed(
 ) -> None:
     """Seed PATHs until Ctrl-C: files and folders, of which one torrent is made, or .torrents.
 
-    Several .torrents, or a folder that holds nothing else, share one upload limit. Without --up-limit the
-    upload cannot be divided by price: everybody is served alike.
+    Several .torrents, or a folder that holds nothing else, share one uplink. Without --up-limit it is
+    measured while payers compete, and the upload kept just under it: bids divide no more than that.
     """
     settings = load(
         {"listen": listen, "up_limit": up_limit, "ledger_url": ledger_url,
@@ -78,8 +78,6 @@ def seed(
     client = make_client(out, settings, ask or NO_PRICE, need_wallet=False)
     if client.account is None:
         out.note("no wallet here, so this seeds for free; to be paid: speedpay wallet new")
-    if settings.up_limit is None:
-        out.warn("without --up-limit nobody can be served faster: bids divide an upload limit")
     offered = []
     for source in sources:
         try:

@@ -110,6 +110,7 @@ class Client:
                 self._group = group
                 self._spawn(self._pump())
                 self._spawn(self._clock())
+                self._spawn(self.swarm.govern_while(lambda: self.market and self.market.competing))
                 if self.account is not None:
                     self._spawn(self._open_market())
                 try:

@@ -195,6 +195,11 @@ class Market:
         """Who wants data from us, as of the last tick."""
         return self._demands
 
+    @property
+    def competing(self) -> bool:
+        """Whether somebody pays and somebody else wants data, so that there is something to divide."""
+        return len(self._demands) > 1 and any(demand.price for demand in self._demands)
+
     def bills(self, event: events.Event) -> bool:
         """Whether bytes that left are on their taker's bill. Ask before ``event`` hears of them."""
         return isinstance(event, events.BlocksSent) and self.seller.bills(

@@ -20,9 +20,9 @@ FAST_UPLINK_BYTES_PER_S = 8 * MIB
 class SwarmSettings:
     """``listen`` is "address:port", several with commas, IPv6 in brackets; port 0 takes a free one.
 
-    Limits are bytes a second of everything sent or received, None for none: without an upload limit
-    the weights of peers do nothing. ``dht`` (BEP 5) and ``lsd`` (BEP 14) look for peers beyond
-    trackers, magnet links and other peers.
+    Limits are bytes a second of everything sent or received, None for none: the weights of peers divide
+    an upload limit, so without one ``Swarm.govern`` sets it. ``dht`` (BEP 5) and ``lsd`` (BEP 14) look
+    for peers beyond trackers, magnet links and other peers.
     """
 
     listen: str = "0.0.0.0:6881,[::]:6881"
@@ -84,18 +84,37 @@ def session_settings(settings: SwarmSettings) -> dict[str, Any]:
 
 
 def limit_settings(upload_limit: int | None, download_limit: int | None) -> dict[str, int]:
-    fast = upload_limit is None or upload_limit >= FAST_UPLINK_BYTES_PER_S
+    return upload_settings(upload_limit) | {"download_rate_limit": download_limit or 0}
+
+
+def upload_settings(limit: int | None) -> dict[str, int]:
+    """A limit that a user set, or none."""
+    fast = limit is None or limit >= FAST_UPLINK_BYTES_PER_S
     return {
-        "upload_rate_limit": upload_limit or 0,
-        "download_rate_limit": download_limit or 0,
+        "upload_rate_limit": limit or 0,
         "send_buffer_watermark": 4 * MIB if fast else 500 * KIB,
         # Percent of a second that is read ahead for a peer. What is in its buffer leaves before our
         # next message, and at once when there is one: half a second of a fast peer would be a burst.
-        "send_buffer_watermark_factor": 20 if upload_limit else 50,
+        "send_buffer_watermark_factor": 20 if limit else 50,
         # What a peer may have in its buffer before it has been sent anything: one tick's worth. At
         # libtorrent's 10 KiB peers need two seconds to take up their share (of 6 MiB/s for two they
         # used 1.3 in the first 0.7 s, at 128 KiB 5.1), and until then nothing is weighted.
-        "send_buffer_low_watermark": _clamp((upload_limit or MIB * 8) // 40, 16 * KIB, 128 * KIB),
+        "send_buffer_low_watermark": _clamp(
+            (limit or FAST_UPLINK_BYTES_PER_S) // 40, 16 * KIB, 128 * KIB
+        ),
+    }
+
+
+def governed_settings(limit: int | None, rate: int | None) -> dict[str, int]:
+    """A limit that the governor set for now; ``rate`` is about what the network carries, None unknown.
+
+    Less is read ahead than under a limit that stays: it leaves unweighted when a limit comes, and in bursts
+    that look like an uplink which is full.
+    """
+    return {
+        "upload_rate_limit": limit or 0,
+        "send_buffer_watermark_factor": 10,
+        "send_buffer_low_watermark": _clamp((rate or 0) // 100, 16 * KIB, 128 * KIB),
     }
 
 

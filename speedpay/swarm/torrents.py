@@ -10,17 +10,20 @@ from __future__ import annotations
 import asyncio
 import os
 import select
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import libtorrent as lt
 
 from speedpay.errors import AlreadyExists, Malformed
+from speedpay.market.governor import SAMPLE_S
 from speedpay.swarm.alerts import ALERT_MASK, AlertReader
 from speedpay.swarm.content import check_torrent_file
 from speedpay.swarm.events import Event, MetadataReceived
 from speedpay.swarm.extension import Extension
+from speedpay.swarm.governor import UplinkGovernor
 from speedpay.swarm.settings import (
     SwarmSettings,
     free_slots,
@@ -44,12 +47,12 @@ class Swarm:
         """Raises NativeUnavailable when the extension cannot be used here."""
         self._session = lt.session({**session_settings(settings), "alert_mask": ALERT_MASK})
         self._upload_limit = settings.upload_limit
-        self.free_slots = free_slots(settings.upload_limit)
-        self._slots = 0, self.free_slots
+        self._slots = 0, free_slots(settings.upload_limit)
         self._session.set_peer_class_filter(_everybody_in_the_global_class())
         self.extension = Extension(self._session)
         self._torrents: dict[bytes, Torrent] = {}
         self._alerts = AlertReader(self._torrents)
+        self._governor = UplinkGovernor(lambda settings: self._session.apply_settings(settings))
         self._ban_list = lt.ip_filter()
         # libtorrent writes a byte into the pipe when its first alert waits; one descriptor, an
         # epoll set, stands for the pipe and for the extension's events.
@@ -152,13 +155,35 @@ class Swarm:
     # ---- the whole session ----
 
     def set_limits(self, upload_limit: int | None, download_limit: int | None) -> None:
-        """Bytes a second; None for no limit, which makes weights do nothing."""
+        """Bytes a second; None for no limit: then the governor sets one while payers compete."""
         self._session.apply_settings(limit_settings(upload_limit, download_limit))
         self._upload_limit = upload_limit
+        self._governor.forget()
 
     def uplink(self) -> int | None:
-        """Bytes a second that all uploads share, None where that is not known."""
-        return self._upload_limit
+        """Bytes a second that all uploads share: the limit, or what the governor last found the network
+        to carry; None while neither is known."""
+        return self._upload_limit or self._governor.estimate
+
+    def govern(self, competing: bool, now: float) -> None:
+        """Keep the upload just under what the network carries, where there is no upload limit.
+
+        To be called every ``SAMPLE_S``. ``competing``: somebody pays and somebody else wants data; a while
+        after the last time there is no limit again. ``now`` is a clock that never goes back.
+        """
+        if self._upload_limit is None:
+            self._governor.tick(competing, now)
+
+    async def govern_while(self, competing: Callable[[], object]) -> None:
+        """``govern`` for ever, by the clock; ``competing`` is asked each time."""
+        while True:
+            await asyncio.sleep(SAMPLE_S)
+            self.govern(bool(competing()), time.monotonic())
+
+    @property
+    def free_slots(self) -> int:
+        """How many peers that do not pay are served at a time, as suits what is known of the uplink."""
+        return free_slots(self._upload_limit or self._governor.shape)
 
     def set_slots(self, paying: int, free: int) -> None:
         """How many peers that pay, and how many others, are served at a time.
@@ -206,7 +231,9 @@ class Swarm:
         ]
         first = [event for event in told if isinstance(event, MetadataReceived)]
         rest = [event for event in told if not isinstance(event, MetadataReceived)]
-        return [*first, *self.extension.drain(), *rest]
+        happened = self.extension.drain()
+        self._governor.saw(happened)
+        return [*first, *happened, *rest]
 
     def wait(self, timeout_s: float) -> list[Event]:
         """Wait for events at most so long, then drain; for programs without an event loop."""
