@@ -39,7 +39,7 @@ from speedpay.market.bidder import Formula, parts_of_one
 from speedpay.market.preview import error_ppm
 from speedpay.swarm.content import check_torrent_file
 from speedpay.swarm.torrent import Torrent
-from speedpay.units import NO_PRICE, ZERO, Amount, Price, Share
+from speedpay.units import GIB, NO_PRICE, ZERO, Amount, Price, Share
 
 
 @click.command(
@@ -250,7 +250,8 @@ def _news(moment: Moment) -> str:
     ahead = (
         f", expected {said.milliseconds / 1000:.0f} s and {tokens_text(said.paid)}" if said else ""
     )
-    return f"{peers}, {paying}, {tokens_text(moment.paid)} spent{ahead}"
+    gain = f", {moment.gain.times:.1f}x faster than free" if moment.gain else ""
+    return f"{peers}, {paying}, {tokens_text(moment.paid)} spent{gain}{ahead}"
 
 
 def _named(torrent: Torrent) -> dict[str, object]:
@@ -300,6 +301,9 @@ def receipt_json(receipt: Receipt) -> dict[str, object]:
         "paid_utok": receipt.paid.to_wire(),
         "bid": receipt.explanation,
         **_preview_json(receipt),
+        "price_utok_per_gib": _per_gib(receipt).to_wire(),
+        "gain": round(receipt.gain.times, 3) if receipt.gain else None,
+        "gain_certainty": round(receipt.gain.certainty, 3) if receipt.gain else None,
         "payees": [
             {"peer": payee.peer, "utok": payee.paid.to_wire(), "bytes": payee.byte_count}
             for payee in receipt.payees
@@ -328,6 +332,11 @@ def _preview_text(receipt: Receipt) -> list[str]:
     ]
 
 
+def _per_gib(receipt: Receipt) -> Amount:
+    """What a GiB of the whole download cost."""
+    return receipt.paid.part_floor(GIB, max(1, receipt.byte_count))
+
+
 def receipt_text(receipt: Receipt) -> str:
     rate = receipt.byte_count / max(receipt.seconds, 0.001)
     lines = [
@@ -335,6 +344,12 @@ def receipt_text(receipt: Receipt) -> str:
         f" ({rate_text(rate)}), {tokens_text(receipt.paid)} paid"
     ]
     lines += _preview_text(receipt)
+    if receipt.gain is not None:
+        gain = receipt.gain
+        lines[0] += (
+            f"\n{gain.times:.1f}x faster than free ({gain.low:.1f}x to {gain.high:.1f}x),"
+            f" {tokens_text(_per_gib(receipt))} a GiB"
+        )
     lines += [
         f"  {clean(payee.peer)}: {tokens_text(payee.paid)} for {size_text(payee.byte_count)}"
         for payee in receipt.payees

@@ -23,6 +23,7 @@ from speedpay.errors import (
 )
 from speedpay.ledger_api.answers import Balance
 from speedpay.market.bidder import Formula, Plan
+from speedpay.market.gain import Gain
 from speedpay.market.shading import ladder
 from speedpay.peer.buyer import Buyer
 from speedpay.swarm.torrent import Torrent, TorrentState, TorrentStatus
@@ -68,7 +69,7 @@ class Payee:
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """``seconds``: from the first moment a peer held what was wanted to the last verified piece.
-    ``predicted_*``: what the preview said; ``gain_ppm``: paid speed ÷ free speed, in millionths."""
+    ``predicted_*``: what the preview said; ``gain``: how much faster than free, as far as measured."""
 
     name: str
     byte_count: int
@@ -78,7 +79,7 @@ class Receipt:
     explanation: str
     predicted_ms: int | None = None
     predicted_paid: Amount | None = None
-    gain_ppm: int | None = None
+    gain: Gain | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ class Moment:
     paid_peers: int
     capped: bool = False
     forecast: Forecast | None = None
+    gain: Gain | None = None
 
 
 class Download:
@@ -244,7 +246,7 @@ class Download:
         price = buyer.committed() or explanation.price
         return Moment(
             status, buyer.spent, price if explanation.stop is None else None,
-            buyer.active_count(), buyer.capped, self._forecast,
+            buyer.active_count(), buyer.capped, self._forecast, buyer.gain(),
         )  # fmt: skip
 
     def _receipt(self, status: TorrentStatus) -> Receipt:
@@ -263,6 +265,7 @@ class Download:
         return Receipt(
             status.name, status.wanted_bytes, seconds, self.paid(), tuple(payees), explanation,
             said.milliseconds if said else None, said.paid if said else None,
+            gain=self._purchase.buyer.gain() if self._purchase else None,
         )  # fmt: skip
 
     def _record(self, receipt: Receipt, status: TorrentStatus) -> None:
@@ -272,7 +275,8 @@ class Download:
         ended, milliseconds = int(time.time()), int(receipt.seconds * 1000)
         run = Ended(
             receipt.name, status.verified_bytes, ended - milliseconds // 1000, ended, milliseconds,
-            receipt.paid, receipt.predicted_ms, receipt.predicted_paid, receipt.gain_ppm,
+            receipt.paid, receipt.predicted_ms, receipt.predicted_paid,
+            int(receipt.gain.times * 1_000_000) if receipt.gain else None,
         )  # fmt: skip
         Records(self._client.store).ended(self._purchase.stored.id, run)
 

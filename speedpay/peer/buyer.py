@@ -13,9 +13,11 @@ from speedpay.channel.life import State, Step, follow
 from speedpay.channel.payer import PayerChannel
 from speedpay.errors import ChannelClosed, OutOfOrder, OverLimit, WrongChannel
 from speedpay.market.bidder import Plan
+from speedpay.market.gain import Gain, Rules
 from speedpay.peer.bids import price_in_force
-from speedpay.peer.effects import AwaitClose, Effect, SavePayer, Send
+from speedpay.peer.effects import AwaitClose, Effect, Note, SavePayer, Send
 from speedpay.peer.funding import RETRY_S
+from speedpay.peer.measuring import Measuring
 from speedpay.peer.messages import (
     Ack,
     Ask,
@@ -49,10 +51,13 @@ class Buyer(Offers):
         channels: Iterable[tuple[PayerChannel, SigningKey]] = (),
         caps: Callable[[Amount], Amount] = without_caps,
         shade: bool = True,
+        rules: Rules | None = None,
     ) -> None:
         """``settled`` and ``channels``: what the store remembers of this plan (paid on channels that
-        are closed, and those still open). ``caps``: as ``Purse``. ``shade``: see ``peer/offers.py``."""
+        are closed, and those still open). ``caps``: as ``Purse``. ``shade``: see ``peer/offers.py``.
+        ``rules``: how the gain is measured."""
         super().__init__(domain, plan, piece_bytes, settled, channels, caps, shade)
+        self.measuring = Measuring(rules or Rules())
         self._class = money_class
 
     # --- what peers do ---------------------------------------------------------------------------
@@ -91,10 +96,15 @@ class Buyer(Offers):
         price = price_in_force(sale.bids, asked_after) if sale.billing else NO_PRICE
         counted = self.meter.received(connection, piece, start, byte_count, asked, price)
         sale.count(counted, now)
+        self.measuring.control.arrived(connection, counted, paid=bool(price))
         if price and sale.ask is not None:
             sale.billed_bytes += counted
             self.purse.deliver(sale.ask.payee_key, counted)
-        return self._pay(sale, now) + self._keep_funded(sale, now)
+        effects = self._pay(sale, now) + self._keep_funded(sale, now)
+        if self.measuring.holds(connection):
+            self.measuring.follow(sale, now)
+            effects += self._pause(sale)
+        return effects
 
     def gone(self, connection: int) -> list[Effect]:
         """The connection ended. Its channel stays open for a reconnect, or until the payee closes it.
@@ -118,13 +128,14 @@ class Buyer(Offers):
         """Bids, openings, payments and top-ups that are due. Call it every 100 ms or so."""
         if self.finished:
             return []
+        effects = self._measure(now)
         explanation = self.explain()
         if explanation.stop is None and self._bidding.allows(explanation.price, now):
             self._bidding = self._bidding.sent(explanation.price, now)
         sales = list(self.sales.values())
         for sale in sales:
             sale.trail.look(now)
-        effects = [effect for sale in sales for effect in self._offer(sale, now)]
+        effects += [effect for sale in sales for effect in self._offer(sale, now)]
         effects += self._open_more(now)
         for sale in sales:
             effects += self._pay(sale, now) + self._keep_funded(sale, now)
@@ -137,7 +148,17 @@ class Buyer(Offers):
         sales = self.sales.values()
         return [effect for sale in sales for effect in self._stop(sale, now, pay=True)]
 
+    def gain(self) -> Gain | None:
+        """How much faster this download is for being paid; None while nothing was measured."""
+        return self.measuring.gain()
+
     # --- steps -----------------------------------------------------------------------------------
+
+    def _measure(self, now: float) -> list[Effect]:
+        answers = self.inquirer.answers
+        news = self.measuring.tick(self.sales, answers, self.remaining_bytes, now)
+        self.useless = self.measuring.is_useless(now)
+        return [Note(news)] if news else []
 
     def _open_more(self, now: float) -> list[Effect]:
         """Pay more sellers while there are places; else a much faster one takes a slow one's."""
@@ -206,14 +227,15 @@ class Buyer(Offers):
         return [AwaitClose(identity)]
 
     def _pause(self, sale: Sale) -> list[Effect]:
-        """The user pauses or goes on: the seller is asked to, and its own pause or resume counts."""
+        """Paying rests or goes on, or is measured: the seller is asked to, and its own word counts."""
         channel = sale.channel
         if channel is None:
             return []
         kind: type[Pause | Resume]
-        if self.resting and sale.state is State.ACTIVE and not sale.asked_pause:
+        rests = self.resting or self.measuring.holds(sale.connection)
+        if rests and sale.state is State.ACTIVE and not sale.asked_pause:
             sale.asked_pause, kind = True, Pause
-        elif not self.resting and sale.state is State.PAUSED and sale.asked_pause:
+        elif not rests and sale.state is State.PAUSED and sale.asked_pause:
             sale.asked_pause, kind = False, Resume
         else:
             return []

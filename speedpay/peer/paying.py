@@ -48,6 +48,8 @@ class Paying:
         #: Paying rests: the user's budget of the day or month is as good as spent.
         self.capped = False
         self._near_limit = Rest()
+        #: Paying rests: it was measured to make no difference.
+        self.useless = False
         #: Nothing was permitted; not asked again before.
         self._permitted_from = -math.inf
         self.sales: dict[int, Sale] = {}
@@ -66,7 +68,7 @@ class Paying:
     @property
     def resting(self) -> bool:
         """The user has paused, or may not spend more now: the download goes on in the free lane."""
-        return self.paused or self.capped
+        return self.paused or self.capped or self.useless
 
     def limit(self, most: Amount | None) -> None:
         """The user has changed this torrent's hard limit: it holds from the next voucher on."""

@@ -9,6 +9,7 @@ from speedpay.channel.life import State
 from speedpay.channel.payer import PayerChannel
 from speedpay.channel.voucher import SignedStatement, Statement, channel_id
 from speedpay.market.bidder import Plan
+from speedpay.market.gain import Rules
 from speedpay.market.metering import BLOCK_BYTES
 from speedpay.peer.buyer import Buyer
 from speedpay.peer.effects import (
@@ -51,10 +52,11 @@ class Pair:
         lifetime_s: int = 86_400,
         plan: Plan | None = None,
         shade: bool = True,
+        rules: Rules | None = None,
     ) -> None:
         plan = plan or Plan(Share(250_000), Amount(balance), size, size)
         self.size, self.piece_bytes = size, piece_bytes
-        self.buyer = Buyer(DOMAIN, plan, MoneyClass.CREDIT, piece_bytes, shade=shade)
+        self.buyer = Buyer(DOMAIN, plan, MoneyClass.CREDIT, piece_bytes, shade=shade, rules=rules)
         self.terms = Terms(Price(ask), frozenset(MoneyClass), Share(250_000))
         self.seller = Seller(DOMAIN, CERTIFICATE, self.terms)
         self.now = 1000.0

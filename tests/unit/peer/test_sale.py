@@ -24,6 +24,7 @@ from speedpay.errors import (
     WrongLedger,
 )
 from speedpay.market.bidder import Plan
+from speedpay.market.gain import Rules
 from speedpay.market.metering import BLOCK_BYTES, on_account_limit
 from speedpay.peer.bids import keep_bids, price_in_force
 from speedpay.peer.effects import (
@@ -74,7 +75,7 @@ def test_a_torrent_from_one_seller_completes_paid_to_the_last_unit(
 ) -> None:
     price = Price(24_414)
     plan = Plan(Share(250_000), Amount(10_000_000), size, size, fixed=price)
-    pair = Pair(size=size, piece_bytes=piece_bytes, plan=plan).start()
+    pair = Pair(size=size, piece_bytes=piece_bytes, plan=plan, rules=Rules(cost=0.0)).start()
     pair.download()
     saved = [e.channel for e in pair.told if isinstance(e, SavePayee)][-1]
     assert saved.accepted == pair.buyer.spent
