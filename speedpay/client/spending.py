@@ -15,6 +15,7 @@ process pay first, and never more than the cap.
 
 from __future__ import annotations
 
+import functools
 import secrets
 import time
 from collections.abc import Callable, Iterable
@@ -42,9 +43,15 @@ SELECT (SELECT utok FROM caps WHERE span = 'day'), (SELECT utok FROM caps WHERE 
     (SELECT coalesce(sum(utok), 0) FROM spent WHERE day >= ?),
     (SELECT coalesce(sum(utok), 0) FROM leases WHERE holder != ? AND until > ? AND until <= ?)
 """
-_COUNT = (
-    "INSERT INTO spent VALUES (?, ?) ON CONFLICT (day) DO UPDATE SET utok = utok + excluded.utok"
-)
+# Nothing is written where a cap would be passed: that this adds a row is the permission to commit.
+_COUNT = """
+INSERT INTO spent SELECT :day, :added WHERE
+    :added + (SELECT coalesce(sum(utok), 0) FROM spent WHERE day >= :day)
+        <= coalesce((SELECT utok FROM caps WHERE span = 'day'), 9223372036854775807)
+    AND :added + (SELECT coalesce(sum(utok), 0) FROM spent WHERE day >= :first)
+        <= coalesce((SELECT utok FROM caps WHERE span = 'month'), 9223372036854775807)
+ON CONFLICT (day) DO UPDATE SET utok = utok + excluded.utok
+"""
 _LEASE = """
 INSERT INTO leases VALUES (?, ?, ?)
 ON CONFLICT (holder) DO UPDATE SET utok = excluded.utok, until = excluded.until
@@ -60,7 +67,12 @@ def day_of(utc: int) -> int:
 
 def first_of_month(utc: int) -> int:
     """The day with which this UTC month began."""
-    return day_of(int(datetime.fromtimestamp(utc, UTC).replace(day=1).timestamp()))
+    return _first_of_month(day_of(utc))
+
+
+@functools.cache
+def _first_of_month(day: int) -> int:
+    return day_of(int(datetime.fromtimestamp(day * _DAY_S, UTC).replace(day=1).timestamp()))
 
 
 def starts_anew(span: Span, utc: int) -> int:
@@ -94,13 +106,12 @@ def record(db: sa.Connection, paying: Iterable[PayerChannel], utc: int) -> None:
         added += max(0, channel.signed.utok - (known or 0))
     if not added:
         return
-    left = standing(db, utc).left
-    if added > left.utok:
+    row = {"day": day_of(utc), "first": first_of_month(utc), "added": added}
+    if not db.exec_driver_sql(_COUNT, row).rowcount:
         raise OverBudget(
             f"{Amount(added)} more would pass what you may spend today or this month",
             hint="speedpay budget",
         )
-    db.exec_driver_sql(_COUNT, (day_of(utc), added))
 
 
 def _limit(db: sa.Connection, plan: int) -> Amount | None:
