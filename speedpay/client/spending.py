@@ -220,6 +220,6 @@ def _used_up(found: Standing) -> str:
     span = found.nearest or Span.DAY
     whose = "today's" if span is Span.DAY else "this month's"
     return (
-        f"{whose} budget of {found.caps.get(span, ZERO)} tok is used up but for {found.available} tok: the"
-        f" download goes on in the free lane; more: speedpay budget --{span} TOK"
+        f"{whose} budget of {found.caps.get(span, ZERO)} tok is used up but for what is still on its"
+        f" way: the download goes on in the free lane; more: speedpay budget --{span} TOK"
     )
