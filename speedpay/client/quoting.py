@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from speedpay.client.loop import Client, Watch
+from speedpay.client.market import Market
 from speedpay.client.preview import Preview
-from speedpay.errors import DiskFull, Malformed, NoPeers, Unfinished
+from speedpay.errors import DiskFull, LedgerUnreachable, Malformed, NoPeers, Unfinished
 from speedpay.market.bidder import Explanation, Plan, explain
 from speedpay.market.preview import Prediction, predict
 from speedpay.swarm.torrent import Torrent, TorrentState, TorrentStatus
@@ -69,7 +70,7 @@ class Quoting:
         there is anything to say.
         """
         deadline = time.monotonic() + patience_s
-        market = await self._client.opened_market(LEDGER_S)
+        market = await self._market()
         balance = await self._balance()
         status = await self._offered(deadline, stop)
         remaining = status.wanted_bytes - (status.verified_bytes if self._keep else 0)
@@ -96,6 +97,15 @@ class Quoting:
             scene.measured_s, sum(source.measured for source in scene.sources), bid,
             _worth_showing(predict(scene, NO_PRICE, shade=False), found, bid, balance),
         )  # fmt: skip
+
+    async def _market(self) -> Market:
+        try:
+            return await self._client.opened_market(LEDGER_S)
+        except LedgerUnreachable as away:
+            raise LedgerUnreachable(
+                "the ledger did not answer, and sellers only answer who uses the same one",
+                hint="start it, or try how fast it is for free: speedpay get --pay off",
+            ) from away
 
     async def _balance(self) -> Amount:
         """Usable money of the class of which there is more, as a download would plan with."""
