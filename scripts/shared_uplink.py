@@ -21,6 +21,7 @@ from speedpay.market.place import place_of
 from speedpay.market.slots import serve
 from speedpay.swarm import events
 from speedpay.swarm.create import CreatedTorrent, create_torrent
+from speedpay.swarm.extension import Extension
 from speedpay.swarm.settings import SwarmSettings, session_settings
 from speedpay.swarm.torrents import Swarm
 from speedpay.units import NO_PRICE, Price
@@ -48,11 +49,12 @@ def local_ipv6_address(number: int) -> str:
 
 @dataclass(slots=True)
 class Downloader:
-    """``connection``: its number at the seeder, 0 while it has none there."""
+    """``connection``: its number at the seeder, 0 while it has none there. ``extension`` where it talks."""
 
     address: str
     session: Any
     handle: Any
+    extension: Extension | None
     connection: int = 0
 
     def received(self) -> int:
@@ -87,8 +89,11 @@ class SharedUplink:
         self._until(lambda: all(handle.status().seeding for handle in handles))
         self._weights: dict[int, int] = {}
 
-    def join(self, count: int, *, stock: bool = False, torrent: int = 0) -> list[Downloader]:
-        """Downloaders that ask the seeder for all of a torrent; ``stock``: with libtorrent's own settings."""
+    def join(
+        self, count: int, *, stock: bool = False, talks: bool = False, torrent: int = 0
+    ) -> list[Downloader]:
+        """Downloaders that ask the seeder for all of a torrent; ``stock``: with libtorrent's own settings,
+        ``talks``: with our extension."""
         joined = []
         for _ in range(count):
             address = self._address(1 + len(self.downloaders))
@@ -105,11 +110,12 @@ class SharedUplink:
                 "outgoing_interfaces": address, "alert_mask": 0,
             }  # fmt: skip
             session = lt.session(settings)
+            extension = Extension(session) if talks else None
             parameters = lt.load_torrent_buffer(self._torrents[torrent].data)
             parameters.save_path = str(self._folder / f"downloader {len(self.downloaders)}")
             parameters.flags &= ~(lt.torrent_flags.auto_managed | lt.torrent_flags.paused)
             parameters.flags |= lt.torrent_flags.disable_pex
-            downloader = Downloader(address, session, session.add_torrent(parameters))
+            downloader = Downloader(address, session, session.add_torrent(parameters), extension)
             self.downloaders.append(downloader)
             joined.append(downloader)
         for downloader in joined:
@@ -153,6 +159,8 @@ class SharedUplink:
 
     def close(self) -> None:
         for downloader in self.downloaders:
+            if downloader.extension is not None:
+                downloader.extension.close()
             downloader.session.pause()
         self.downloaders.clear()
         self.swarm.close()
