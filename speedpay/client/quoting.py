@@ -16,6 +16,7 @@ from speedpay.client.preview import Preview
 from speedpay.errors import DiskFull, LedgerUnreachable, Malformed, NoPeers, Unfinished
 from speedpay.market.bidder import Explanation, Plan, explain
 from speedpay.market.preview import Prediction, predict
+from speedpay.market.shading import LEAST_DIVISOR
 from speedpay.swarm.torrent import Torrent, TorrentState, TorrentStatus
 from speedpay.units import MAX_UTOK, MIB, NO_PRICE, ZERO, Amount, Price, Share
 
@@ -23,8 +24,9 @@ LOOK_S = 0.2
 LEDGER_S = 10.0
 #: The free lane is measured with no more than this.
 ENOUGH_BYTES = 64 * MIB
-#: Parts of the automatic bid that are asked about, as (numerator, denominator).
-_PARTS = ((1, 4), (1, 2), (1, 1), (2, 1), (4, 1))
+#: Parts of the automatic bid that are asked about, as (numerator, denominator). The smallest is the least
+#: that shading commits.
+_PARTS = ((1, LEAST_DIVISOR), (1, 16), (1, 4), (1, 2), (1, 1), (2, 1))
 #: Of a quote always three bids are shown; another where it takes a tenth more or less time.
 _SHOWN = ((1, 2), (1, 1), (2, 1))
 _DIFFERENT = 0.1
@@ -149,7 +151,7 @@ def _offers(bid: Explanation | None, asks: Sequence[Price]) -> list[Price]:
     if bid is None or not bid.price:
         return []
     auto = bid.price.utok_per_mib
-    found = {Price(min(MAX_UTOK, auto * over // under)) for over, under in _PARTS}
+    found = {Price(min(MAX_UTOK, -(-auto * over // under))) for over, under in _PARTS}
     above = [ask for ask in asks if ask > bid.price]
     return sorted(price for price in {*found, *sorted(above)[:1]} if price)
 
@@ -169,7 +171,7 @@ def _worth_showing(
     lanes, last = [Lane("free", free)], free.seconds
     auto = bid.price.utok_per_mib if bid else 0
     names = {
-        auto * over // under: name
+        -(-auto * over // under): name
         for (over, under), name in zip(_SHOWN, ("half", "automatic", "double"), strict=True)
     }
     for price, prediction in found:

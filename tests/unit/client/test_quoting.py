@@ -25,24 +25,24 @@ def said(price: Price, seconds: float | None, cost: int = 0) -> Prediction:
 
 def test_parts_and_multiples_of_the_automatic_bid_are_asked_about_and_one_ask_above() -> None:
     bid = bid_of(4_000_000)  # 10,000 µtok/MiB
-    assert [p.utok_per_mib for p in _offers(bid, [])] == [2500, 5000, 10_000, 20_000, 40_000]
+    assert [p.utok_per_mib for p in _offers(bid, [])] == [157, 625, 2500, 5000, 10_000, 20_000]
     asks = [Price(1), Price(90_000), Price(15_000), Price(30_000)]
     assert Price(15_000) in _offers(bid, asks)
-    assert len(_offers(bid, asks)) == 6
+    assert len(_offers(bid, asks)) == 7
     assert _offers(None, asks) == []
 
 
 def test_no_part_of_a_tiny_bid_is_the_free_lane_twice() -> None:
-    assert [p.utok_per_mib for p in _offers(bid_of(400), [])] == [1, 2, 4]
+    assert [p.utok_per_mib for p in _offers(bid_of(1600), [])] == [1, 2, 4, 8]
 
 
 def test_half_automatic_and_double_are_shown_and_others_where_they_differ() -> None:
     bid = bid_of(4_000_000)
-    seconds = {2500: 60.0, 5000: 31.0, 10_000: 20.0, 20_000: 19.0, 40_000: 18.0}
+    seconds = {157: 63.0, 2500: 60.0, 5000: 31.0, 10_000: 20.0, 20_000: 19.0}
     found = [(Price(price), said(Price(price), s)) for price, s in seconds.items()]
     lanes = _worth_showing(said(NO_PRICE, 64.0), found, bid, Amount(4_000_000))
     assert [lane.name for lane in lanes] == ["free", "half", "automatic", "double"]
-    faster = [(Price(2500), said(Price(2500), 40.0)), *found[1:]]
+    faster = [found[0], (Price(2500), said(Price(2500), 40.0)), *found[2:]]
     lanes = _worth_showing(said(NO_PRICE, 64.0), faster, bid, Amount(4_000_000))
     assert [lane.name for lane in lanes] == ["free", "other", "half", "automatic", "double"]
 
@@ -52,6 +52,7 @@ def test_what_could_cost_more_than_there_is_is_not_shown() -> None:
     found = [(price, said(price, 20.0)) for price in _offers(bid, [])]
     lanes = _worth_showing(said(NO_PRICE, 64.0), found, bid, Amount(1_500_000))
     assert [lane.name for lane in lanes] == ["free", "other", "half", "automatic"]
+    assert lanes[1].prediction.price == Price(157)
 
 
 def test_a_quote_is_a_table_with_its_reasons_once() -> None:
