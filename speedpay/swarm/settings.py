@@ -56,9 +56,9 @@ def session_settings(settings: SwarmSettings) -> dict[str, Any]:
         "enable_lsd": settings.lsd,
         "enable_upnp": not loopback,
         "enable_natpmp": not loopback,
-        # We call by TCP and answer both. Over uTP (BEP 29) a peer's delay-based control fights the
-        # weights (Jain index 0.96 instead of 0.996), and closing a session takes a second longer.
-        # Nor is TCP to be slowed down for the sake of uTP peers, libtorrent's way of mixing them.
+        # We call by TCP and answer both. uTP (BEP 29) gives way to whatever else is in a queue, and
+        # closing a session takes two seconds longer. Nor is TCP to be slowed down for the sake of uTP
+        # peers, libtorrent's way of mixing them.
         "enable_outgoing_utp": False,
         "mixed_mode_algorithm": 0,
         # The limiter hands out quota once a tick. At libtorrent's 500 ms a small weight's share is
