@@ -27,7 +27,8 @@ _GATHER_S = 0.02
 
 
 class Redeemer:
-    """``closed(channel)`` is told of each channel that the ledger has closed."""
+    """``closed(channel)`` is told of each channel whose closing is signed, before the ledger hears of it: a
+    voucher that is accepted after that would be lost, though its payer was told that it has it."""
 
     def __init__(
         self,
@@ -65,6 +66,9 @@ class Redeemer:
             items = [
                 item for channel, close in wanted.items() if (item := self._item(channel, close))
             ]
+            for item in items:
+                if item.close is not None:
+                    self._closed(item.channel)
             if items:
                 await self._bring(items)
             if not self._wanted:
