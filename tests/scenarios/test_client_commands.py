@@ -94,14 +94,20 @@ def test_each_command_says_the_same_fields_to_programs(town: Town, run: Run) -> 
     progress = leecher.until("progress")
     assert progress.keys() == {
         "event", "label", "infohash", "done_bytes", "total_bytes", "bytes_per_s", "paid_utok",
-        "paid_peers", "capped",
+        "paid_peers", "capped", "predicted_seconds",
     }  # fmt: skip
     assert isinstance(progress["paid_utok"], str)
     finished = leecher.until("finished")
     assert leecher.end(signal.SIGINT) == 0, "it was only seeding any more"
     result = leecher.result
-    assert result.keys() == {
-        "name", "infohash", "bytes", "seconds", "paid_utok", "protocol_bytes", "bid", "payees",
+    of_the_preview = {
+        "predicted_seconds",
+        "predicted_utok",
+        "preview_error_ppm",
+    }  # where it could say
+    assert result.keys() - of_the_preview == {
+        "name", "infohash", "bytes", "seconds", "paid_utok", "protocol_bytes", "bid", "payees", "gain",
+        "gain_certainty", "price_utok_per_gib",
     }  # fmt: skip
     assert finished.keys() == result.keys() | {"event"}
     (paid,) = result["payees"]
