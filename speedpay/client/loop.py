@@ -110,7 +110,9 @@ class Client:
                 self._group = group
                 self._spawn(self._pump())
                 self._spawn(self._clock())
-                self._spawn(self.swarm.govern_while(lambda: self.market and self.market.competing))
+                self._spawn(
+                    self.swarm.govern_while(lambda: self.market and self.market.upload.competing)
+                )
                 if self.account is not None:
                     self._spawn(self._open_market())
                 try:
@@ -151,7 +153,7 @@ class Client:
 
     def uplink(self) -> Uplink:
         """Both lanes of the upload as they are now."""
-        demands = self.market.demands if self.market else ()
+        demands = self.market.upload.demands if self.market else ()
         return self.lanes.uplink(demands, self._terms.free_pool, time.monotonic())
 
     def earned(self) -> Amount:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -24,12 +24,10 @@ from speedpay.client.escrow import Escrow
 from speedpay.client.redeemer import REDEEM_EVERY_S, Redeemer
 from speedpay.client.spending import Spending
 from speedpay.client.store import Earned, Store, StoredPlan
+from speedpay.client.upload import Peer, Upload
 from speedpay.errors import ChannelClosed, NotFound, Refused, WrongLedger, WrongNetwork
 from speedpay.ledger_api.client import AsyncLedgerClient
-from speedpay.market.allocator import CONTROL_WEIGHT, Demand
 from speedpay.market.bidder import Explanation
-from speedpay.market.place import place_of
-from speedpay.market.slots import serve
 from speedpay.peer.buyer import Buyer
 from speedpay.peer.conversation import Conversation
 from speedpay.peer.effects import (
@@ -73,25 +71,6 @@ _FRAME_BYTES = 6  # around each payload: length (4), BEP 10's 20, the extension'
 
 
 @dataclass(slots=True)
-class Peer:
-    """One connection. ``wants``: it is interested in what we hold; ``ask``: its newest, kept for a
-    purchase that begins later; ``place``: what counts as one when the upload is divided."""
-
-    connection: int
-    infohash: bytes
-    address: str
-    port: int
-    conversation: Conversation
-    ask: Ask | None = None
-    interesting: bool = False
-    wants: bool = False
-    place: str = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.place = place_of(self.address)
-
-
-@dataclass(slots=True)
 class Purchase:
     """One torrent that is paid for. ``opening``: the bid with which it began; ``names``: payee key →
     where it was last seen, for receipts."""
@@ -127,9 +106,6 @@ class Market:
         self.peers: dict[int, Peer] = {}
         self.purchases: dict[bytes, Purchase] = {}
         self._inquirers: dict[bytes, Inquirer] = {}
-        self._weights: dict[int, int] = {}
-        self._demands: list[Demand] = []
-        self._due: Mapping[int, int] = {}
         self._awaited: set[bytes] = set()
         #: How many requests for escrow are under way, by torrent.
         self._asking: Counter[bytes] = Counter()
@@ -140,6 +116,7 @@ class Market:
         earned = list(earned)
         self._infohash_of = {e.channel.statement.channel: e.infohash for e in earned}
         self.seller = Seller(account.domain, certificate, terms, [e.channel for e in earned])
+        self.upload = Upload(swarm, self.seller, terms.free_pool, self.peers)
         self.escrow = Escrow(store, ledger, account, self._away)
         self.redeemer = Redeemer(store, ledger, account, self._away, self.seller.forget)
         # They are redeemed and closed now; a payer that comes back meanwhile must open another.
@@ -190,16 +167,6 @@ class Market:
             case _:
                 pass
 
-    @property
-    def demands(self) -> Sequence[Demand]:
-        """Who wants data from us, as of the last tick."""
-        return self._demands
-
-    @property
-    def competing(self) -> bool:
-        """Whether somebody pays and somebody else wants data, so that there is something to divide."""
-        return len(self._demands) > 1 and any(demand.price for demand in self._demands)
-
     def bills(self, event: events.Event) -> bool:
         """Whether bytes that left are on their taker's bill. Ask before ``event`` hears of them."""
         return isinstance(event, events.BlocksSent) and self.seller.bills(
@@ -214,7 +181,7 @@ class Market:
         for purchase in self.purchases.values():
             effects += purchase.buyer.tick(now)
         self._perform(effects)
-        self._reweigh(now)
+        self.upload.tick(now)
         if now - self._redeemed_at > REDEEM_EVERY_S:
             self._redeemed_at = now
             for earned in self._store.open_paid():
@@ -374,7 +341,7 @@ class Market:
 
     def _gone(self, connection: int, now: float) -> None:
         peer = self.peers.pop(connection, None)
-        self._weights.pop(connection, None)
+        self.upload.gone(connection)
         self.seller.gone(connection, now)
         if peer:
             self.inquirer(peer.infohash).gone(connection)
@@ -439,7 +406,7 @@ class Market:
         self._transmit(peer, payload)
         number = peer.conversation.sent_count
         if isinstance(message, VoucherMessage):
-            self._hurry(peer.connection)
+            self.upload.hurry(peer.connection)
         if isinstance(message, Bid):
             self.purchases[peer.infohash].buyer.bid_left(peer.connection, number)
         else:
@@ -455,43 +422,6 @@ class Market:
             return
         self._note(f"{peer.address} was banned: {reason}")
         self._swarm.ban(peer.address)
-
-    def _hurry(self, connection: int) -> None:
-        """A voucher waits behind what we upload to its payee: until the next tick that goes first.
-
-        On a slow uplink it would else come half a second late, and every window be full by then.
-        """
-        if self._weights.get(connection) != CONTROL_WEIGHT:
-            self._weights[connection] = CONTROL_WEIGHT
-            self._swarm.extension.set_weight(connection, CONTROL_WEIGHT)
-
-    def _reweigh(self, now: float) -> None:
-        """Set the upload weights that changed: payers by price, other takers the free lane's.
-
-        Who wants nothing from us gets the top weight: all we send there is requests and vouchers, which
-        at the default weight of 1 would starve among the weighted (measured: 16 MiB/s of origin gave 2).
-        """
-        demands = self.seller.demands(now)
-        known = {demand.connection for demand in demands}
-        ordinary = [
-            Demand(peer.connection, NO_PRICE, peer.place)
-            for peer in self.peers.values()
-            if peer.wants and peer.connection not in known
-        ]
-        self.seller.ordinary, self.seller.uplink = ordinary, self._swarm.uplink() or 0
-        demands += ordinary
-        if demands != self._demands:
-            self._demands = demands
-            service = serve(demands, self._terms.free_pool, self._swarm.free_slots)
-            self._due = service.weights
-            self._swarm.set_slots(service.paying, service.free)
-        due = self._due
-        for connection in self.peers:
-            weight = due.get(connection, CONTROL_WEIGHT)
-            if self._weights.get(connection) != weight:
-                self._weights[connection] = weight
-                self._swarm.extension.set_weight(connection, weight)
-                _log.debug("weight of %d: %d", connection, weight)
 
     # --- the ledger ------------------------------------------------------------------------------
 
