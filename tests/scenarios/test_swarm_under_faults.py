@@ -91,9 +91,17 @@ class Scene:
 
 
 @pytest.fixture
-def network() -> Iterator[Network]:
+def scene(tmp_path: Path) -> Iterator[Scene]:
     with Network() as network:
-        yield network
+        scene = Scene(tmp_path, network)
+        try:
+            yield scene
+            with scene.at_the_ledger() as town:
+                town.close()  # all µtok are there, and the books hold
+        finally:
+            for one in (*scene.town.processes, scene.town.ledger.process):
+                one.process.kill()
+                one.process.wait()
 
 
 def _under_way(said: dict[str, Any]) -> bool:
@@ -108,9 +116,8 @@ def _under_way(said: dict[str, Any]) -> bool:
     ],
 )
 def test_every_file_is_right_and_the_money_adds_up_whatever_the_network_and_the_peers_do(
-    tmp_path: Path, network: Network, sellers: int, mib: int
+    scene: Scene, sellers: int, mib: int
 ) -> None:
-    scene = Scene(tmp_path, network)
     content = scene.town.content(mib * MIB, PIECE_BYTES)
     seeders = [scene.seeder(content) for _ in range(sellers)]
     for seeder in seeders:
@@ -151,7 +158,6 @@ def test_every_file_is_right_and_the_money_adds_up_whatever_the_network_and_the_
             assert 0 < _total(payer, "acknowledged") <= said <= _total(payer, "signed")
         assert _total(free, "signed") == 0
         _vouchers_hold(town, [*seeders, capped, killed, free], gone)
-        town.close()  # all µtok are there, and the books hold
     _nothing_was_paid_twice(capped, content, sellers)
     for seeder in seeders[len(dead) :]:
         _no_more_was_trusted_than_a_window(seeder, payers=3)
