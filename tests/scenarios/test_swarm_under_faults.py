@@ -184,7 +184,11 @@ def _vouchers_hold(town: Town, back: list[Peer], gone: Peer) -> None:
             accepted[row.channel] = row.cumulative
             assert ledger[row.channel].paid >= row.cumulative or peer is gone
     signed = {row.channel: row for peer in (*back, gone) for row in _rows(peer, tables.paying)}
-    assert signed.keys() == ledger.keys()
+    # Escrow whose confirmation the one that is gone for good did not live to read.
+    unread = ledger.keys() - signed.keys()
+    assert signed.keys() <= ledger.keys()
+    assert len(unread) <= len(_rows(gone, tables.orders))
+    assert not any(ledger[channel].paid for channel in unread)
     assert sum(row.acknowledged for row in signed.values()) > 0
     for channel, row in signed.items():
         assert row.acknowledged <= accepted.get(channel, 0) <= row.signed
