@@ -82,3 +82,19 @@ def test_nobody_there_is_an_error_of_its_own(town: Town) -> None:
     )
     assert quoting.end() == 6
     assert quoting.error["code"] == "no_peers"
+
+
+def test_a_paid_download_foretells_itself_and_its_receipt_says_how_well(town: Town) -> None:
+    payer, content, at = town.user(), town.content(14 * MIB), address()
+    town.seed(town.user(), content, at, "--up-limit", "4MiB/s")
+    paying = town.get(payer, content, town.place(), "--pay", "auto", peers=(at,))
+    assert paying.end() == 0
+    receipt = paying.result
+    took, predicted = receipt["seconds"], receipt["predicted_seconds"]
+    assert abs(predicted - took) < took / 2
+    assert receipt["preview_error_ppm"] == pytest.approx(
+        abs(predicted - took) / took * 1e6, rel=0.01
+    )
+    assert 0 < int(receipt["predicted_utok"]) <= 2_500_000
+    progress = [said for said in paying.said if said.get("event") == "progress"]
+    assert progress[-1]["predicted_seconds"] == predicted
