@@ -8,6 +8,7 @@ the loop never waits for it.
 from __future__ import annotations
 
 import logging
+import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
@@ -196,6 +197,7 @@ class Market:
         buyer = Buyer(
             self._account.domain, stored.plan, stored.money_class, piece_bytes,
             self._store.settled(stored), channels, partial(self.spending.permit, stored.id), shade,
+            seed=secrets.token_bytes(16),
         )  # fmt: skip
         purchase = Purchase(stored, buyer, buyer.explain(), {})
         self.purchases[stored.infohash] = purchase

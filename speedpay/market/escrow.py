@@ -45,13 +45,21 @@ def is_urgent(escrow: Amount, signed: Amount, price: Price, rate_bytes_s: int) -
 
 
 def top_up(
-    escrow: Amount, signed: Amount, price: Price, rate_bytes_s: int, expected_bytes: int
+    escrow: Amount,
+    signed: Amount,
+    price: Price,
+    rate_bytes_s: int,
+    expected_bytes: int,
+    fair: Amount | None = None,
 ) -> Amount:
     """What to add: the escrow once more, at most 60 s of traffic and what this seller may yet deliver.
 
     ``expected_bytes``: its part of what remains, by its rate; a quarter more is locked, since rates move.
+    ``fair``: the same part of the money that is left, where that does not pay for all that remains.
     """
     traffic = price.cost_ceil(max(TRAFFIC_S * rate_bytes_s, 4 * FIRST_BYTES))
     wanted = price.cost_ceil(expected_bytes + expected_bytes // 4 + UNIT_MIN_BYTES)
+    if fair is not None:
+        wanted = min(wanted, Amount(fair.utok + fair.utok // 4) + price.cost_ceil(UNIT_MIN_BYTES))
     target = min(2 * escrow.utok, signed.utok + min(traffic, wanted).utok)
     return Amount(max(0, target - escrow.utok))

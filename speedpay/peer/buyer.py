@@ -33,7 +33,7 @@ from speedpay.peer.messages import (
 from speedpay.peer.offers import Offers
 from speedpay.peer.purse import without_caps
 from speedpay.peer.sale import Sale
-from speedpay.peer.selection import BUSY, candidates, places, to_make_room
+from speedpay.peer.selection import BUSY, PROVE_S, Explorer, View, candidates, places, to_make_room
 from speedpay.signing import Domain, SigningKey
 from speedpay.units import NO_PRICE, ZERO, Amount, MoneyClass
 
@@ -52,12 +52,14 @@ class Buyer(Offers):
         caps: Callable[[Amount], Amount] = without_caps,
         shade: bool = True,
         rules: Rules | None = None,
+        seed: bytes = b"",
     ) -> None:
         """``settled`` and ``channels``: what the store remembers of this plan (paid on channels that
         are closed, and those still open). ``caps``: as ``Purse``. ``shade``: see ``peer/offers.py``.
-        ``rules``: how the gain is measured."""
+        ``rules``: how the gain is measured. ``seed``: which unknown sellers are tried."""
         super().__init__(domain, plan, piece_bytes, settled, channels, caps, shade)
         self.measuring = Measuring(rules or Rules())
+        self._explorer = Explorer(seed)
         self._class = money_class
 
     # --- what peers do ---------------------------------------------------------------------------
@@ -161,16 +163,32 @@ class Buyer(Offers):
         return [Note(news)] if news else []
 
     def _open_more(self, now: float) -> list[Effect]:
-        """Pay more sellers while there are places; else a much faster one takes a slow one's."""
+        """Pay more sellers while there are places; else one that is worth much more takes another's."""
         if self.resting:
             return []
-        sales, left = self.sales.values(), self.explain().left
-        ready = candidates(sales, self._class, left, self.remaining_bytes, now)
+        sales, explanation = self.sales.values(), self.explain()
+        view = View(explanation.price, self.inquirer.answers, now)
+        effects: list[Effect] = []
+        failed = self._explorer.failed(self.sales, view)
+        if failed is not None:
+            tried, again = failed
+            if tried is not None and tried.state in BUSY:
+                effects += self._rest(tried, now)
+            if again is not None:
+                again.retry_at = now
+        ready = candidates(sales, self._class, explanation.left, self.remaining_bytes, view)
         room = places(sales)
         if ready and not room:
-            slowest = to_make_room(sales, ready[0], now)
-            return self._rest(slowest, now) if slowest else []
-        return [effect for sale in ready[:room] for effect in self._open_one(sale)]
+            way = to_make_room(sales, ready[0], view)
+            if way is not None:
+                told = self.inquirer.answers.get(way.connection)
+                proven = now - way.active_since > PROVE_S
+                way.overstated = proven and told is not None
+            else:
+                way = self._explorer.gives_way(sales, ready, view)
+            return effects + (self._rest(way, now) if way else [])
+        ready.sort(key=lambda sale: not self._explorer.chosen(sale.connection))
+        return effects + [effect for sale in ready[:room] for effect in self._open_one(sale)]
 
     def _about_channel(
         self, sale: Sale, message: Ack | Pause | Resume | StopMessage, now: float

@@ -164,13 +164,9 @@ class Funding(Paying):
         rate = sale.rate.at(now)
         if not is_low(escrow, channel.signed, sale.price, rate):
             return []
-        wanted = top_up(
-            escrow,
-            channel.signed,
-            sale.price,
-            rate,
-            expected_bytes(self.sales.values(), sale, self.remaining_bytes, now),
-        )
+        expected = expected_bytes(self.sales.values(), sale, self.remaining_bytes, now)
+        fair = self.explain().left.part_floor(expected, max(1, self.remaining_bytes))
+        wanted = top_up(escrow, channel.signed, sale.price, rate, expected, fair)
         amount = min(wanted, self.purse.budget.free())
         effects: list[Effect] = []
         topped = escrow + amount
