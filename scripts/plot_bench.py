@@ -37,7 +37,7 @@ def svg(paint: Callable[[Any], None], height: float) -> str:
 
 def gain(rows: Rows) -> str:
     """Bars of what paying gains, its bound where there is one, and where it gains nothing."""
-    shown = [row for row in rows if row["unit"] == "x" and "gain, " in row["row"]]
+    shown = [row for row in rows if row["part"] in ("gain", "losing") and "gain, " in row["row"]]
 
     def paint(axes: Any) -> None:
         for place, row in enumerate(shown):
@@ -104,7 +104,7 @@ def against_goals(rows: Rows, title: str) -> str:
 def _short(row: dict[str, Any]) -> str:
     if row["unit"] or row["value"] >= 100:
         return cells(row)[1]
-    return f"{row['value']:.3g}"
+    return f"{row['value']:.4g}"
 
 
 def _times_better(value: float, goal: str) -> float:

@@ -273,11 +273,13 @@ def row_of(name: str, value: float, goal: str | None, part: str = "gain") -> dic
 
 def test_the_picture_of_the_gain_shows_where_paying_loses_too() -> None:
     rows = [row_of("1 gain, u = U/8", 3.5, None), row_of("gain, a short one", 1.25, None, "losing"),
-            row_of("3 useful bytes", 1.5, "≥ 0.97")]  # fmt: skip
+            row_of("3 useful bytes", 1.5, "≥ 0.97"),
+            row_of("gain, governor", 7.5, None, "governor")]  # fmt: skip
     drawn = script("plot_bench").gain(rows)
     for words in ("u = U/8", "3.50x", "a short one", "1.25x", "3.19x"):
         assert words in drawn
     assert "useful" not in drawn
+    assert "7.50x" not in drawn, "another swarm, measured in another way"
     assert script("plot_bench").gain(rows) == drawn
 
 
