@@ -144,7 +144,8 @@ def _lane_json(lane: Lane) -> dict[str, object]:
 
 
 def _as_text(found: Quotation) -> str:
-    head = f"{clean(found.name)}: {size_text(found.remaining_bytes)}, {found.peers} peers"
+    words = "peer" if found.peers == 1 else "peers"
+    head = f"{clean(found.name)}: {size_text(found.remaining_bytes)}, {found.peers} {words}"
     if found.measured_s:
         rate = rate_text(found.measured_rate)
         head += f", {rate} free as measured for {found.measured_s:.0f} s"

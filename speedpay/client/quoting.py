@@ -27,7 +27,7 @@ ENOUGH_BYTES = 64 * MIB
 #: Parts of the automatic bid that are asked about, as (numerator, denominator). The smallest is the least
 #: that shading commits.
 _PARTS = ((1, LEAST_DIVISOR), (1, 16), (1, 4), (1, 2), (1, 1), (2, 1))
-#: Of a quote always three bids are shown; another where it takes a tenth more or less time.
+#: Three bids are always shown; another where it takes a tenth less time than the one before.
 _SHOWN = ((1, 2), (1, 1), (2, 1))
 _DIFFERENT = 0.1
 
@@ -179,7 +179,7 @@ def _worth_showing(
         different = (
             last is None
             or prediction.seconds is None
-            or abs(prediction.seconds - last) > _DIFFERENT * last
+            or last - prediction.seconds > _DIFFERENT * last
         )
         affordable = prediction.high_cost <= balance
         if affordable and (name != "other" or different):

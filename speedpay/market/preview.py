@@ -127,6 +127,9 @@ def predict(scene: Scene, price: Price, *, shade: bool) -> Prediction:
     if measured:
         by_measure = TAIL_S + scene.remaining_bytes / measured
         seconds = by_measure if seconds is None else (seconds + by_measure) / 2
+    if price and seconds is not None and scene.measured_s >= MEASURE_S:
+        # Nobody is served worse for paying; and the free lane has been seen.
+        seconds = min(seconds, predict(scene, NO_PRICE, shade=False).seconds or seconds)
     certainty, why = _sureness(scene, price, bool(measured))
     if seconds is None:
         low = _seconds(scene, _best(scene, price), 1.0, math.inf, 0.0)

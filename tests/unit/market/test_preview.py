@@ -107,6 +107,15 @@ def test_a_measured_free_lane_counts_beside_the_word() -> None:
     assert "measured for 3 s" in told.why
 
 
+def test_paying_is_never_said_to_be_slower_than_the_free_lane_that_was_measured() -> None:
+    source = replace(seed(4 * MIB, 4 * MIB), measured=8 * MIB)
+    scene = Scene([source], 40 * MIB, 0, measured_s=MEASURE_S)
+    free, paid = predict(scene, NO_PRICE, shade=False), predict(scene, BID, shade=False)
+    assert paid.seconds == free.seconds
+    assert free.seconds is not None
+    assert free.seconds < 10
+
+
 def test_an_ordinary_swarm_is_predicted_from_what_was_measured_and_paying_gains_nothing() -> None:
     sources = [Source(True, measured=MIB), Source(True, measured=2 * MIB)]
     scene = Scene(sources, 30 * MIB, 0, measured_s=4.0)
