@@ -45,6 +45,7 @@ def _round(number: int) -> dict[str, Any]:
         for way in ways:
             found[f"{way} {name}"] = _steady(weights, governed=way == "governor")
     found["governor 1:8"] = _steady(EIGHT, governed=True)
+    found["uTP 1:128"] = _steady(WIDE, governed=True, utp=True)
     found["unpaid"] = _steady((1,) * 8, governed=True)
     changed = run(
         Setup(
@@ -57,12 +58,12 @@ def _round(number: int) -> dict[str, Any]:
     return found
 
 
-def _steady(weights: tuple[int, ...], *, governed: bool) -> dict[str, Any]:
+def _steady(weights: tuple[int, ...], *, governed: bool, utp: bool = False) -> dict[str, Any]:
     limit = 0 if governed else CARRIES * 95 // 100
     measured = run(
         Setup(
             weights, UNTIL_S, ((0.0, CARRIES),), upload_limit=limit,
-            competing_s=UNTIL_S if governed else 0.0,
+            competing_s=UNTIL_S if governed else 0.0, utp=utp,
         )
     )  # fmt: skip
     until = measured.link[-1][0]
@@ -111,6 +112,7 @@ def rows_of(rounds: list[dict[str, Any]]) -> list[Row]:
         over("Jain index, governor, 1:8", of("governor 1:8", "jain"), "≥ 0.97", **fine),
         over("Jain index, governor, 1:128", of("governor 1:128", "jain"), "≥ 0.95", **fine),
         over("Jain index, explicit limit, 1:128", of("explicit 1:128", "jain"), None, **fine),
+        over("Jain index, governor, peers call by uTP, 1:128", of("uTP 1:128", "jain"), None, **fine),
         over("seconds after the bottleneck halved", [one["halves_s"] for one in rounds], "≤ 10", unit=""),
         over("seconds after it doubled", [one["doubles_s"] for one in rounds], "≤ 10", unit=""),
         over("the seeder's thread, of one core", of("governor 1:128", "cpu"), None, unit="%"),

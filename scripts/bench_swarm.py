@@ -13,7 +13,7 @@ from bench_rows import Benchmark, say
 GROUPS = {
     "gain": ("bench_gain", 240),
     "shares": ("bench_shares", 60),
-    "governor": ("bench_governor", 110),
+    "governor": ("bench_governor", 135),
     "datapath": ("bench_datapath", 25),
     "losing": ("bench_losing", 75),
 }
