@@ -24,6 +24,8 @@ END_AFTER_S = 60.0
 #: Bytes that a buyer refused (end-game duplicates, failed pieces) are forgiven up to 1 MiB or 1/16.
 FORGIVEN_BYTES = MIB
 FORGIVEN_DIVISOR = 16
+#: Blocks are billed at the bid of their request: so many bytes may be on their way at an older, lower one.
+IN_FLIGHT_BYTES = 16 * MIB
 
 
 class Trust(StrEnum):
@@ -38,7 +40,8 @@ class Trust(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Window:
     """``due``: the value of billed bytes; ``paid``: vouchers accepted for them; both since the channel was
-    shown on this connection. ``full_since``: when the window filled, on the caller's clock."""
+    shown on this connection. ``full_since``: when the window filled, on the caller's clock. ``short``: by
+    how much blocks were billed below the bid in force when they left, in µtok·byte/MiB."""
 
     size_bytes: int = WINDOW_MIN_BYTES
     due: Value = field(default_factory=Value)
@@ -47,6 +50,7 @@ class Window:
     paid_in_window: Amount = ZERO
     refused_bytes: int = 0
     full_since: float | None = None
+    short: int = 0
 
     def exposure(self, price: Price) -> int:
         """Unpaid value in µtok·byte/MiB, less what is forgiven; negative when paid ahead."""
@@ -57,23 +61,33 @@ class Window:
 
     def limit_bytes(self, price: Price, escrow_left: Amount) -> int:
         """Unpaid bytes that are allowed: the window, and never more than the escrow can pay."""
-        return min(self.size_bytes, escrow_left.bytes_at_floor(price))
+        trusted = max(WINDOW_MAX_BYTES, self.paid.bytes_at_floor(price) // TRUST_DIVISOR)
+        return min(self.size_bytes, trusted, escrow_left.bytes_at_floor(price))
 
     def is_full(self, price: Price, escrow_left: Amount) -> bool:
         """Nothing can be paid of less than one µtok: at the lowest prices the window is that."""
         limit = self.limit_bytes(price, escrow_left) * price.utok_per_mib
         return not escrow_left or self.exposure(price) >= max(limit, MIB)
 
-    def served(self, byte_count: int, price: Price) -> Window:
+    def served(self, byte_count: int, price: Price, bid: Price | None = None) -> Window:
+        """``price``: of the block's request; ``bid``: now in force, if that is another."""
+        lower = 0 if bid is None else bid.utok_per_mib - price.utok_per_mib
         return replace(
-            self, due=self.due.plus(byte_count, price), billed_bytes=self.billed_bytes + byte_count
-        )
+            self, due=self.due.plus(byte_count, price), billed_bytes=self.billed_bytes + byte_count,
+            short=self.short + byte_count * lower,
+        )  # fmt: skip
+
+    def is_underbid(self, bid: Price) -> bool:
+        """Requests were made at lower bids again and again, each raised before the blocks left."""
+        in_flight = IN_FLIGHT_BYTES * bid.utok_per_mib
+        return self.short > max(in_flight, self.due.numerator // TRUST_DIVISOR)
 
     def paid_up(self, amount: Amount, refused_bytes: int, price: Price) -> Window:
         """A voucher raised the total by ``amount``. ``refused_bytes`` is the buyer's own running count."""
         in_window = self.paid_in_window + amount
         size = self.size_bytes
-        if in_window.utok >= price.utok_per_mib * size // MIB:
+        # Bytes, too: at the lowest prices one µtok would be good for any window.
+        if in_window.utok >= price.utok_per_mib * size // MIB and self.billed_bytes >= size:
             most = max(
                 WINDOW_MAX_BYTES, (self.paid + amount).bytes_at_floor(price) // TRUST_DIVISOR
             )

@@ -75,6 +75,7 @@ class _Buying:
     ``taken``: its bid was at or above the ask when it was made, which binds us while the bid holds.
     ``billing``: (number of our message, on): from which of our messages on served bytes are billed, or
     not. ``held``: the buyer asked for the pause. ``ended``: channels that ended on this connection.
+    ``billed_at``: the price of the newest block on the bill.
     """
 
     connection: int
@@ -92,6 +93,7 @@ class _Buying:
     taken: bool = False
     held: bool = False
     ended: list[bytes] = field(default_factory=list)
+    billed_at: Price = NO_PRICE
     inquiries: Bucket = field(
         default_factory=lambda: Bucket(INQUIRIES_PER_S, INQUIRY_BURST, INQUIRY_BURST)
     )
@@ -99,6 +101,13 @@ class _Buying:
     @property
     def price(self) -> Price:
         return self.bids[-1][1] if self.bids else NO_PRICE
+
+    @property
+    def weighed(self) -> Price:
+        """What the upload is divided by: the bid, or what is really billed where bids evade that."""
+        return (
+            min(self.price, self.billed_at) if self.window.is_underbid(self.price) else self.price
+        )
 
     @property
     def escrow_left(self) -> Amount:
@@ -240,7 +249,8 @@ class Seller:
         buying = self._buying.get(connection)
         if buying is None or buying.channel is None or not buying.bills(sent_count):
             return []
-        buying.window = buying.window.served(byte_count, price_in_force(buying.bids, asked_after))
+        buying.billed_at = price_in_force(buying.bids, asked_after)
+        buying.window = buying.window.served(byte_count, buying.billed_at, buying.price)
         return self._judge(buying, now)
 
     def gone(self, connection: int, now: float) -> None:
@@ -280,7 +290,7 @@ class Seller:
     def demands(self, now: float) -> list[Demand]:
         """Everyone who speaks our protocol and wants data, payers with the price they committed to."""
         return [
-            buying.demand(buying.price if self._pays(buying, now) else NO_PRICE)
+            buying.demand(buying.weighed if self._pays(buying, now) else NO_PRICE)
             for buying in self._buying.values()
             if buying.wants
         ]

@@ -25,15 +25,31 @@ def test_a_window_starts_at_64_kib_and_doubles_with_each_one_paid() -> None:
     window, sizes = Window(), []
     for _ in range(8):
         sizes.append(window.size_bytes)
+        window = window.served(window.size_bytes, PRICE)
         window = window.paid_up(PRICE.cost_ceil(window.size_bytes), 0, PRICE)
     assert sizes == [WINDOW_MIN_BYTES << n for n in range(7)] + [WINDOW_MAX_BYTES]
 
 
 def test_half_a_window_paid_twice_grows_it_once() -> None:
     half = PRICE.cost_ceil(WINDOW_MIN_BYTES // 2)
-    once = Window().paid_up(half, 0, PRICE)
+    once = Window().served(WINDOW_MIN_BYTES, PRICE).paid_up(half, 0, PRICE)
     assert once.size_bytes == WINDOW_MIN_BYTES
     assert once.paid_up(half, 0, PRICE).size_bytes == 2 * WINDOW_MIN_BYTES
+
+
+def test_vouchers_without_bytes_grow_no_window() -> None:
+    window, least = Window(), Price(1)
+    for _ in range(20):
+        window = window.paid_up(Amount(1), 0, least).paid_up(ZERO, 0, least)
+    assert window.size_bytes == WINDOW_MIN_BYTES
+
+
+def test_what_was_paid_at_a_low_price_is_trust_of_that_value_at_a_high_one() -> None:
+    window, low = Window(), Price(1)
+    for _ in range(12):
+        window = window.served(64 * MIB, low).paid_up(Amount(64), 0, low)
+    assert window.limit_bytes(low, RICH) > WINDOW_MAX_BYTES
+    assert window.limit_bytes(PRICE, RICH) == WINDOW_MAX_BYTES
 
 
 def test_a_late_payment_halves_it_down_to_the_start() -> None:

@@ -100,6 +100,31 @@ def test_the_price_of_a_block_is_that_of_its_request() -> None:
     assert price_in_force([], 5) == Price(0)
 
 
+def test_who_requests_at_low_bids_and_raises_them_at_once_is_weighed_by_what_is_billed() -> None:
+    pair = Pair(balance=1_000_000_000, shade=False, ask=1000).start()
+    first = pair.buying.price
+    high = Price(64 * first.utok_per_mib)
+    pair.seller.message(1, 50, Bid(90, high, 1, 180), pair.now, pair.utc)
+    for _ in range(
+        8 * MIB // BLOCK_BYTES
+    ):  # on their way when the bid was raised, as with any buyer
+        pair.seller.served(1, BLOCK_BYTES, 49, 999, pair.now)
+    assert [demand.price for demand in pair.seller.demands(pair.now)] == [high]
+    number = 50
+    for _ in range(4):
+        low = Bid(number + 1, first, 1, 180)
+        pair.seller.message(1, number + 1, low, pair.now, pair.utc)
+        pair.seller.message(1, number + 2, Bid(number + 2, high, 1, 180), pair.now, pair.utc)
+        number += 2
+        for _ in range(8 * MIB // BLOCK_BYTES):
+            pair.seller.served(1, BLOCK_BYTES, number - 1, 999, pair.now)
+    assert pair.buying.price == high
+    assert [demand.price for demand in pair.seller.demands(pair.now)] == [first]
+    for _ in range(40 * MIB // BLOCK_BYTES):
+        pair.seller.served(1, BLOCK_BYTES, number, 999, pair.now)
+    assert [demand.price for demand in pair.seller.demands(pair.now)] == [high]
+
+
 def test_bids_are_kept_within_a_bound() -> None:
     bids: list[tuple[int, Price]] = []
     for number in range(1, 1000):
