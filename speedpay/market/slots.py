@@ -53,7 +53,9 @@ def _weights(
     found = dict(weights([*payers, *served], free_pool))
     # Whom libtorrent serves of them changes all the time: whoever it is has the same weight.
     of_free = max((found[demand.connection] for demand in served), default=1)
-    return found | {demand.connection: of_free for demand in others}
+    # But more of a place that has slots weigh what those do, or they would take the others' part.
+    of_place = {demand.place: found[demand.connection] for demand in served}
+    return found | {demand.connection: of_place.get(demand.place, of_free) for demand in others}
 
 
 def _one_of_each_place_first(demands: Sequence[Demand]) -> list[Demand]:

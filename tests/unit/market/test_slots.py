@@ -58,3 +58,13 @@ def test_one_place_with_many_connections_does_not_shrink_the_others_part_of_the_
     service = serve([*payers(1000, 1000), *crowd, *honest], DEFAULT_FREE_POOL, free_slots=4)
     alone = serve([*payers(1000, 1000), *honest, crowd[0]], DEFAULT_FREE_POOL, free_slots=4)
     assert service.weights[100] == alone.weights[100]
+
+
+def test_whichever_connections_of_a_place_are_served_they_divide_its_part():
+    crowd = [Demand(200 + number, NO_PRICE, "10.2.0.1") for number in range(20)]
+    service = serve([*payers(1000), *free(1), *crowd], DEFAULT_FREE_POOL, free_slots=4)
+    assert len({service.weights[demand.connection] for demand in crowd}) == 1
+    honest, each, paid = (service.weights[number] for number in (100, 200, 1))
+    # The crowd has three of the four slots.
+    assert Fraction(honest, honest + 3 * each) >= Fraction(49, 100)
+    assert Fraction(honest + 3 * each, honest + 3 * each + paid) < Fraction(3, 10)
