@@ -58,6 +58,26 @@ def shares(demands: Sequence[Demand], free_pool: Share) -> Mapping[int, Fraction
     return due
 
 
+def share_of(asked: Demand, others: Iterable[Demand], free_pool: Share) -> Fraction:
+    """What ``shares`` gives to one beside ``others``, at a small part of the cost."""
+    highest: dict[str, int] = {}
+    free: set[str] = set()
+    count = total = 0
+    for demand in (asked, *others):
+        place, price = demand.place, demand.price.utok_per_mib
+        if place == asked.place:
+            count, total = count + (not price), total + price
+        if not price:
+            free.add(place)
+        elif price > highest.get(place, 0):
+            highest[place] = price
+    for_free = _pool(free_pool) if highest and free else Fraction(1 if free else 0)
+    if not asked.price:
+        return for_free / (len(free) * count)
+    mine = asked.price.utok_per_mib * highest[asked.place]
+    return (1 - for_free) * Fraction(mine, sum(highest.values()) * total)
+
+
 def weights(demands: Sequence[Demand], free_pool: Share) -> Mapping[int, int]:
     """connection → weight 1 … 255, proportional to ``shares`` and never less for the free pool.
 

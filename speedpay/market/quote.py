@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 
-from speedpay.market.allocator import Demand, shares
+from speedpay.market.allocator import Demand, share_of
 from speedpay.units import NO_PRICE, Price, Share
 
 
@@ -33,4 +33,4 @@ def expected_rates(
 
 def _due(demands: Sequence[Demand], asked: Demand, free_pool: Share) -> Fraction:
     others = [demand for demand in demands if demand.connection != asked.connection]
-    return shares([*others, asked], free_pool)[asked.connection]
+    return share_of(asked, others, free_pool)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speedpay.market.allocator import MAX_WEIGHT, MIN_FREE_POOL, Demand, shares, weights
+from speedpay.market.allocator import MAX_WEIGHT, MIN_FREE_POOL, Demand, share_of, shares, weights
 from speedpay.market.place import place_of
 from speedpay.market.quote import expected_share
 from speedpay.units import Price, Share
@@ -39,6 +39,14 @@ def test_shares_add_up_to_one_and_nothing_is_idle(crowd: list[Demand], pool: Sha
 
 
 @settings(derandomize=True)
+@given(st.one_of(crowds, crowded), pools)
+def test_the_share_of_one_is_what_it_is_among_all(crowd: list[Demand], pool: Share) -> None:
+    due = shares(crowd, pool)
+    for one in crowd:
+        others = [other for other in crowd if other is not one]
+        assert share_of(one, others, pool) == due[one.connection]
+
+
 @given(crowds, pools)
 def test_payers_are_served_in_proportion_to_their_price(crowd: list[Demand], pool: Share) -> None:
     due = shares(crowd, pool)
