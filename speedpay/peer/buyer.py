@@ -16,7 +16,7 @@ from speedpay.market.bidder import Plan
 from speedpay.market.gain import Gain, Rules
 from speedpay.peer.bids import price_in_force
 from speedpay.peer.effects import AwaitClose, Effect, Note, SavePayer, Send
-from speedpay.peer.funding import RETRY_S
+from speedpay.peer.funding import CONFIRM_S, RETRY_S
 from speedpay.peer.measuring import Measuring
 from speedpay.peer.messages import (
     Ack,
@@ -105,7 +105,7 @@ class Buyer(Offers):
         effects = self._pay(sale, now) + self._keep_funded(sale, now)
         if self.measuring.holds(connection):
             self.measuring.follow(sale, now)
-            effects += self._pause(sale)
+            effects += self._pause(sale, now)
         return effects
 
     def gone(self, connection: int) -> list[Effect]:
@@ -141,7 +141,7 @@ class Buyer(Offers):
         effects += self._open_more(now)
         for sale in sales:
             effects += self._pay(sale, now) + self._keep_funded(sale, now)
-            effects += self._pause(sale) + self._replace(sale, now)
+            effects += self._pause(sale, now) + self._replace(sale, now)
         return effects
 
     def finish(self, now: float) -> list[Effect]:
@@ -244,17 +244,20 @@ class Buyer(Offers):
         self._bury(sale, identity)
         return [AwaitClose(identity)]
 
-    def _pause(self, sale: Sale) -> list[Effect]:
-        """Paying rests or goes on, or is measured: the seller is asked to, and its own word counts."""
+    def _pause(self, sale: Sale, now: float) -> list[Effect]:
+        """Paying rests or goes on, or is measured: the seller is asked to, and its own word counts; but one
+        that never gives it is stopped, or it would be paid however long paying rests."""
         channel = sale.channel
         if channel is None:
             return []
         kind: type[Pause | Resume]
         rests = self.resting or self.measuring.holds(sale.connection)
         if rests and sale.state is State.ACTIVE and not sale.asked_pause:
-            sale.asked_pause, kind = True, Pause
+            sale.asked_pause, sale.pause_at, kind = True, now, Pause
         elif not rests and sale.state is State.PAUSED and sale.asked_pause:
             sale.asked_pause, kind = False, Resume
+        elif sale.asked_pause and sale.state is State.ACTIVE and now - sale.pause_at > CONFIRM_S:
+            return self._rest(sale, now)
         else:
             return []
         identity = channel.statement.channel

@@ -83,7 +83,8 @@ class Sale:
     ``window``: the unpaid bytes that the peer allows, as it last said. ``base``: the channel's total when
     its account began. ``waiting``: a request to the ledger is under way. ``retired``: for the rest of this
     connection the peer stays in the free lane. ``shown_at``: when the channel was seen to be shown and not
-    yet acknowledged. ``asked_pause``: we asked the seller to pause. ``reported``: refused bytes it was told
+    yet acknowledged. ``asked_pause``: we asked the seller to pause,
+    at ``pause_at``. ``reported``: refused bytes it was told
     of. ``past``: channels that ended on this connection, about which late words may still arrive.
     ``asked_at``: when it was first asked what it would give. ``paid_once``: it has been paid on this
     connection. ``overstated``: it gave less than half of what it had named.
@@ -112,6 +113,7 @@ class Sale:
     shown_at: float | None = None
     stopped_at: float = -math.inf
     asked_pause: bool = False
+    pause_at: float = -math.inf
     reported: int = 0
     past: list[bytes] = field(default_factory=list)
     pace: Bucket = field(default_factory=_pace)

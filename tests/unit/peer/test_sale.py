@@ -125,6 +125,21 @@ def test_who_requests_at_low_bids_and_raises_them_at_once_is_weighed_by_what_is_
     assert [demand.price for demand in pair.seller.demands(pair.now)] == [high]
 
 
+def test_a_seller_that_does_not_pause_when_asked_is_paid_no_longer() -> None:
+    pair = Pair().start()
+    pair.buyer.paused = True
+    for second in range(int(CONFIRM_S) + 3):  # nothing of what the buyer says is heeded
+        pair.now += 1
+        pair.buyer.received(1, 0, second * BLOCK_BYTES, BLOCK_BYTES, 99, True, pair.now)
+        pair.buyer.tick(pair.now)
+    assert pair.sale.state is State.STOPPED
+    paid = pair.buyer.spent
+    pair.buyer.received(1, 1, 0, MIB, 99, True, pair.now)
+    pair.now += 1
+    pair.buyer.tick(pair.now)
+    assert pair.buyer.spent == paid
+
+
 def test_bids_are_kept_within_a_bound() -> None:
     bids: list[tuple[int, Price]] = []
     for number in range(1, 1000):
