@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 #: Slices end a little late: so much of what they may cost is planned with.
-PLANNED = 0.85
+PLANNED = 0.95
 #: A slice lasts so much longer than its length: words to and fro, and what it takes to be fast again.
 OVERHEAD_S = 0.05
 #: After so many seconds, the time that a download will still take is more than a guess.
@@ -43,8 +43,8 @@ class Rules:
     bytes."""
 
     slice_s: float = 1.0
-    shortest_s: float = 0.25
-    settle_s: float = 0.1
+    shortest_s: float = 0.18
+    settle_s: float = 0.08
     every_s: float = 1.5
     same_s: float = 8.0
     cost: float = 0.02
@@ -107,6 +107,8 @@ class Control:
         self._sliced_at: dict[int, float] = {}
         self._last_at = -math.inf
         self._below_since: float | None = None
+        #: The estimate when paying last stopped: it stands until there are samples again.
+        self._before: Gain | None = None
 
     # --- what arrives ----------------------------------------------------------------------------
 
@@ -140,7 +142,7 @@ class Control:
         sampled = {one.seller for one in self.samples}
         known = sum(count for seller, count in self._paid_bytes.items() if seller in sampled)
         if not known or known < self.rules.known_part * paid:
-            return None
+            return self._before
         whole, freely, most, least = paid + self._free_bytes, 0.0, 0.0, 0.0
         for seller, count in self._paid_bytes.items():
             ratio, spread = self.ratio(seller) or 1.0, self._spread(seller)
@@ -183,6 +185,7 @@ class Control:
 
     def restart(self) -> None:
         """Paying begins again after it had stopped: earlier samples say nothing."""
+        self._before = self.estimate()
         self.samples.clear()
         self._count.clear()
         self._below_since = None

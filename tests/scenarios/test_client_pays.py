@@ -13,6 +13,7 @@ import pytest
 from speedpay.client.download import Payment, Receipt
 from speedpay.errors import NoPeers
 from speedpay.market.bidder import Formula
+from speedpay.market.gain import Rules
 from speedpay.units import MIB, Amount, Price
 from tests.scenarios.clients import (
     PORT,
@@ -165,6 +166,48 @@ def test_a_fixed_price_is_what_every_billed_byte_costs(town: Town) -> None:
     most = price.cost_ceil(payee.byte_count).utok
     assert most * 9 // 10 < receipt.paid.utok <= most
     assert receipt.explanation.endswith("your fixed price")
+
+
+@pytest.mark.parametrize("shade", [True, False])
+def test_alone_the_automatic_bid_shades_down_to_the_ask_unless_told_not_to(
+    town: Town, shade: bool
+) -> None:
+    payer, content = town.user(), town.content(8 * MIB)
+    ask = Price.from_tokens_per_gib("10", "ask")
+    receipt, _ = asyncio.run(
+        _buy(town, payer, content, auto(shade=shade), ask=ask, up_limit=8 * MIB)
+    )
+    (payee,) = receipt.payees
+    assert payee.byte_count > 4 * MIB
+    at_the_ask = ask.cost_ceil(payee.byte_count)
+    if shade:
+        assert Amount(at_the_ask.utok * 9 // 10) < payee.paid <= at_the_ask
+    else:
+        assert payee.paid > at_the_ask.times(10), "2.5 tok for 8 MiB is the formula's bid"
+
+
+@pytest.mark.long
+def test_paying_a_seller_that_nobody_competes_for_stops_and_is_said(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = Rules(
+        slice_s=0.5,
+        every_s=0.3,
+        same_s=0.5,
+        cost=1.0,
+        stop_after_s=2.0,
+        again_after_s=60.0,
+        least=1.5,  # rates differ on a busy machine
+    )
+    monkeypatch.setattr("speedpay.peer.buyer.Rules", lambda: quick)  # half a minute for a user
+    payer, content = town.user(), town.content(36 * MIB)
+    receipt, leecher = asyncio.run(_buy(town, payer, content, auto(), up_limit=2 * MIB))
+    said = "paying makes no difference here (1."
+    assert [note.startswith(said) for note in leecher.notes] == [True]
+    assert receipt.gain is not None
+    assert receipt.gain.times < 1.5
+    assert 0 < receipt.payees[0].byte_count < receipt.byte_count * 9 // 10
+    assert payer.credit == WELCOME - receipt.paid.utok
 
 
 def test_a_bid_below_the_ask_buys_nothing_and_is_served_free(town: Town) -> None:

@@ -35,7 +35,7 @@ def download(
             rate, ratio = sellers[held[0]]
             free_rate = int(rate / ratio * draw.uniform(0.9, 1.1))
             sample = Sample(held[0], int(rate * draw.uniform(0.9, 1.1)), free_rate, now)
-            control.sampled(sample, rate / whole, now - held[1])
+            control.sampled(sample, rate / whole, held[2] - held[1])
             held = None
         if held is None:
             paid = [Paid(n, rate, rate / whole) for n, (rate, _) in enumerate(sellers)]
