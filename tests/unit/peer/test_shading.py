@@ -7,6 +7,7 @@ import pytest
 from speedpay.channel.life import State
 from speedpay.market.allocator import Demand
 from speedpay.market.bidder import REBIDS_PER_MINUTE, Plan
+from speedpay.market.gain import Rules
 from speedpay.market.shading import CHECK_S, PROBE_S, least
 from speedpay.peer.effects import Send
 from speedpay.peer.messages import Bid, Inquiry, Prospect
@@ -20,7 +21,7 @@ BLOCKS_A_TICK = 8  # of 16 KiB, ten times a second
 
 def pair_of(ask: int = 1000, **plan: object) -> Pair:
     money = Plan(Share(250_000), Amount(100_000_000), SIZE, SIZE, **plan)  # type: ignore[arg-type]
-    pair = Pair(size=SIZE, ask=ask, plan=money)
+    pair = Pair(size=SIZE, ask=ask, plan=money, rules=Rules(cost=0.0))
     pair.seller.uplink = 16 * MIB
     return pair
 
