@@ -43,8 +43,8 @@ class Rules:
     bytes."""
 
     slice_s: float = 1.0
-    shortest_s: float = 0.18
-    settle_s: float = 0.08
+    shortest_s: float = 0.6
+    settle_s: float = 0.3
     every_s: float = 1.5
     same_s: float = 8.0
     cost: float = 0.02
