@@ -172,14 +172,17 @@ class Buyer(Offers):
         failed = self._explorer.failed(self.sales, view)
         if failed is not None:
             tried, again = failed
-            if tried is not None and tried.state in BUSY:
-                effects += self._rest(tried, now)
+            if tried is not None:
+                tried.overstated = True
+                effects += self._rest(tried, now) if tried.state in BUSY else []
             if again is not None:
                 again.retry_at = now
         ready = candidates(sales, self._class, explanation.left, self.remaining_bytes, view)
         room = places(sales)
         if ready and not room:
             way = to_make_room(sales, ready[0], view)
+            if way is not None and not self._explorer.takes(ready[0], way, view):
+                return effects
             if way is not None:
                 told = self.inquirer.answers.get(way.connection)
                 proven = now - way.active_since > PROVE_S

@@ -103,6 +103,18 @@ class Explorer:
         """Whether this seller is the next to have a place."""
         return self._trial is not None and self._trial[0] == connection
 
+    def takes(self, better: Sale, least: Sale, view: View) -> bool:
+        """Whether ``better`` may have the place of ``least`` now. By its mere word it takes none of who has
+        shown what it gives but as a trial: else some liars had all places, and the others a minute's rest."""
+        if view.now - least.active_since <= PROVE_S:
+            return True
+        if worth(better.rate.at(view.now), better.price, view.maximum) > view.worth(least):
+            return True
+        if self._trial is not None:
+            return False
+        self._trial = better.connection, least.connection, view.worth(least), view.now
+        return True
+
     def gives_way(
         self, sales: Collection[Sale], ready: Collection[Sale], view: View
     ) -> Sale | None:

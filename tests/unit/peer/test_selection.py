@@ -18,6 +18,7 @@ from speedpay.peer.selection import (
 )
 from speedpay.units import KIB, MIB, NO_PRICE, Price
 from tests.unit.peer.pair import Pair
+from tests.vectors.generate import key
 
 MAXIMUM = Price(1000)
 NOW = 1000.0
@@ -131,3 +132,39 @@ def test_a_buyer_with_full_places_tries_a_stranger_within_its_time() -> None:
     pair.buyer.tick(pair.now)
     stopped = [s.connection for s in pair.buyer.sales.values() if s.state is State.STOPPED]
     assert stopped == [1], "it brought nothing"
+
+
+def test_of_many_that_only_promise_one_at_a_time_has_a_place_and_loses_it_again() -> None:
+    pair = Pair(shade=False).start()
+    pair.now += 2 * PROVE_S
+    pair.buyer.tick(pair.now)
+    pair.sale.active_since, pair.sale.rate = NOW - 100, Rate(last=MIB)
+    assert pair.sale.ask is not None
+    honest = {
+        number: replace(pair.sale, connection=number, rate=Rate(last=MIB), trail=Trail())
+        for number in range(2, MAX_PAID_CHANNELS + 1)
+    }
+    liars = {
+        number: replace(
+            pair.sale, connection=number, state=State.PRICED, quoted=True, channel=None, key=None,
+            ask=replace(pair.sale.ask, payee_key=key(f"liar {number}").public), rate=Rate(),
+            trail=Trail(), paid_once=False,
+        )
+        for number in range(90, 98)
+    }  # fmt: skip
+    pair.buyer.sales |= honest | liars
+    price = pair.sale.price
+    pair.buyer.inquirer.answers |= {
+        number: Answer({price: 100 * MIB}, 9, 100 * MIB, pair.now) for number in liars
+    }
+    for _ in range(10):
+        pair.now += 0.1
+        pair.buyer.tick(pair.now)
+    states = [sale.state for number, sale in pair.buyer.sales.items() if number not in liars]
+    assert states.count(State.STOPPED) == 1
+    (tried,) = [sale for sale in pair.buyer.sales.values() if sale.state is State.OPENING]
+    (gone,) = [sale for sale in pair.buyer.sales.values() if sale.state is State.STOPPED]
+    pair.now += TRIAL_S
+    pair.buyer.tick(pair.now)
+    assert tried.overstated
+    assert gone.retry_at <= pair.now, "it need not rest"
