@@ -34,6 +34,9 @@ constexpr unsigned char fast_bit = 0x04;
 // libtorrent divides pieces into blocks of this size, in requests of either side.
 constexpr int block_bytes = 16 * 1024;
 
+// A buffer without a block in it, which has but messages.
+constexpr std::uint64_t least_sent = 4 * 1024;
+
 // The v1 hash where a torrent has one, else the v2 hash cut to 20 bytes: what most peers write into
 // the handshake, and the same before and after a magnet link's metadata has come.
 InfoHash wire_infohash(lt::info_hash_t const& hashes)
@@ -242,6 +245,7 @@ public:
 	{
 		guarded([&] {
 			std::uint64_t left = bytes > 0 ? std::uint64_t(bytes) : 0;
+			m_payload_sent += left;
 			while (left > 0 && !m_enqueued.empty())
 			{
 				BlocksSent& oldest = m_enqueued.front();
@@ -300,12 +304,14 @@ public:
 private:
 	// Our message waits for blocks that libtorrent has put before it; let all of it leave now. The
 	// peer's share stays what it was, and who asks us many questions gets nothing by it: while one
-	// advance is owed there is no other.
+	// advance is owed there is no other, and none is more than what was sent before, or who comes
+	// back again and again would live on advances that nobody pays back.
 	void go_ahead()
 	{
 		if (m_withheld || m_ahead != 0) return;
 		auto const peer = m_handle.native_handle();
 		if (!peer || !m_graft->session) return;
+		if (std::uint64_t(peer->send_buffer_size()) > std::max(m_payload_sent, least_sent)) return;
 		m_ahead = Weights::advance(*m_graft->session, *peer);
 		pay_back();
 	}
@@ -401,6 +407,7 @@ private:
 	bool m_remote_interest = false;
 	std::uint8_t m_weight = 0;
 	bool m_withheld = false;
+	std::uint64_t m_payload_sent = 0;
 	int m_ahead = 0;  // bytes that left before their turn and are not yet asked back
 	lt::peer_class_t m_class = no_class;
 };
