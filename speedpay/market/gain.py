@@ -72,12 +72,16 @@ class Gain:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One seller's bytes a second paid and free, one after the other."""
+    """One seller's bytes a second paid and free, one after the other.
+
+    ``sliced``: measured at this seller itself; False where another one's free rate stands for its own.
+    """
 
     seller: int
     paid: int
     free: int
     at: float
+    sliced: bool = True
 
     @property
     def ratio(self) -> float:
@@ -130,7 +134,11 @@ class Control:
 
     def ratio(self, seller: int | None = None) -> float | None:
         """Paid ÷ free rate of this seller, or of all that were sampled; None without a sample."""
-        own = [one for one in self.samples if one.seller == seller] or self.samples
+        return self._ratio(self.samples, seller)
+
+    @staticmethod
+    def _ratio(samples: Sequence[Sample], seller: int | None) -> float | None:
+        own = [one for one in samples if one.seller == seller] or samples
         if not own:
             return None
         paid, free = sum(one.paid for one in own), sum(one.free for one in own)
@@ -169,18 +177,23 @@ class Control:
         if self._below_since is None:
             self._below_since = now
         since = self._below_since
-        fresh = sum(one.at >= since for one in self.samples)
+        fresh = sum(one.at >= since and one.sliced for one in self.samples)
         return now - since >= self.rules.stop_after_s and fresh >= self.rules.fewest_samples
 
     def gain_now(self, paid: Sequence[Paid], whole_rate: int) -> float | None:
-        """The gain at this moment's rates; ``whole_rate``: from everybody, bytes a second."""
-        if not self.samples or not paid or not whole_rate:
+        """The gain at this moment's rates; ``whole_rate``: from everybody, bytes a second.
+
+        By slices alone: it decides whether paying stops, and a seller that gives for nothing and names
+        whichever uplink it likes could have everybody stop.
+        """
+        slices = [one for one in self.samples if one.sliced]
+        if not slices or not paid or not whole_rate:
             return None
-        sampled = {one.seller for one in self.samples}
+        sampled = {one.seller for one in slices}
         known = sum(one.rate for one in paid if one.seller in sampled)
         if known < self.rules.known_part * sum(one.rate for one in paid):
             return None
-        lost = sum(one.rate * (1 - 1 / (self.ratio(one.seller) or 1.0)) for one in paid)
+        lost = sum(one.rate * (1 - 1 / (self._ratio(slices, one.seller) or 1.0)) for one in paid)
         return whole_rate / max(1.0, whole_rate - lost)
 
     def restart(self) -> None:
@@ -226,4 +239,4 @@ def alike(sample: Sample, uplink: int, other_uplink: int) -> Sample | None:
     at most a factor of two apart; None otherwise."""
     if not uplink or not other_uplink or not uplink <= 2 * other_uplink <= 4 * uplink:
         return None
-    return replace(sample, free=sample.free * uplink // other_uplink)
+    return replace(sample, free=sample.free * uplink // other_uplink, sliced=False)

@@ -121,6 +121,15 @@ def test_paying_stops_once_it_made_no_difference_for_thirty_seconds_of_samples()
     assert not control.is_useless(None, 100.0)
 
 
+def test_an_unpaid_seller_cannot_have_us_stop_paying_others() -> None:
+    control, paid = Control(RULES), [Paid(1, 1000_000, 1.0)]
+    control.sampled(Sample(1, 1000_000, 100_000, 0.0), 1.0, 1.0)
+    for at in range(100):
+        control.sampled(Sample(1, 1000_000, 1000_000, float(at), sliced=False), 0.0, 0.0)
+        assert control.gain_now(paid, 1000_000) == pytest.approx(10)
+        assert not control.is_useless(control.gain_now(paid, 1000_000), float(at))
+
+
 def test_a_gain_of_a_tenth_is_worth_paying_for() -> None:
     control, paid = Control(RULES), [Paid(1, 1000_000, 1.0)]
     for at in range(0, 100, 10):
@@ -130,7 +139,7 @@ def test_a_gain_of_a_tenth_is_worth_paying_for() -> None:
 
 def test_unpaid_sellers_count_where_their_uplink_is_alike() -> None:
     sample = Sample(1, 1000, 300, 0.0)
-    assert alike(sample, MIB, 2 * MIB) == Sample(1, 1000, 150, 0.0)
-    assert alike(sample, MIB, MIB // 2) == Sample(1, 1000, 600, 0.0)
+    assert alike(sample, MIB, 2 * MIB) == Sample(1, 1000, 150, 0.0, sliced=False)
+    assert alike(sample, MIB, MIB // 2) == Sample(1, 1000, 600, 0.0, sliced=False)
     for uplink, other in ((0, MIB), (MIB, 0), (MIB, 3 * MIB), (3 * MIB, MIB)):
         assert alike(sample, uplink, other) is None
