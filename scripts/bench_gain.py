@@ -178,7 +178,7 @@ def rows_of(rounds: list[dict[str, Any]]) -> list[Row]:
 
 
 def _said_rows(rounds: list[dict[str, Any]]) -> list[Row]:
-    """Over both swarms; no row for what no download said."""
+    """Over both swarms; what a download did not say is in the last row only."""
     wanted = (
         ("the preview of the time is off by", "preview_seconds_off", "≤ 25 %", "%"),
         ("the preview of the cost is off by", "preview_cost_off", "≤ 25 %", "%"),
@@ -189,4 +189,9 @@ def _said_rows(rounds: list[dict[str, Any]]) -> list[Row]:
         values = [case[name] for one in rounds for case in one.values() if name in case]
         if values:
             rows.append(over_rounds(row, values, goal, unit=unit))
-    return rows
+    said = [
+        sum(name in case for case in one.values()) / len(one)
+        for one in rounds
+        for name in ("preview_seconds_off", "preview_cost_off", "gain_said")
+    ]
+    return [*rows, over_rounds("paid downloads that said so, of all", said, unit="%")]
