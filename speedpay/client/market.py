@@ -58,7 +58,6 @@ from speedpay.peer.messages import (
     Quote,
     Resume,
     StopMessage,
-    VoucherMessage,
 )
 from speedpay.peer.seller import Seller, Terms
 from speedpay.signing import Certificate
@@ -407,8 +406,6 @@ class Market:
         _log.debug("to %s:%d %s", peer.address, peer.port, message)
         self._transmit(peer, payload)
         number = peer.conversation.sent_count
-        if isinstance(message, VoucherMessage):
-            self.upload.hurry(peer.connection)
         if isinstance(message, Bid):
             self.purchases[peer.infohash].buyer.bid_left(peer.connection, number)
         else:

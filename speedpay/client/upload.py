@@ -67,13 +67,6 @@ class Upload:
         """Whether somebody pays and somebody else wants data, so that there is something to divide."""
         return len(self._demands) > 1 and any(demand.price for demand in self._demands)
 
-    def hurry(self, connection: int) -> None:
-        """A voucher waits behind what we upload to its payee: until the next tick that goes first.
-
-        On a slow uplink it would else come half a second late, and every window be full by then.
-        """
-        self._weigh(connection, CONTROL_WEIGHT)
-
     def gone(self, connection: int) -> None:
         self._weights.pop(connection, None)
 
