@@ -8,7 +8,7 @@ enqueued, interest and the time; every method returns the effects to perform, in
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from speedpay.channel.life import State, Step, follow
 from speedpay.channel.payee import EXPIRY_MARGIN_S, PayeeChannel
@@ -24,9 +24,9 @@ from speedpay.errors import (
 )
 from speedpay.market.allocator import Demand
 from speedpay.market.quote import expected_rates, expected_share
-from speedpay.market.window import FORGIVEN_BYTES, FORGIVEN_DIVISOR, Trust, Window
-from speedpay.peer.bids import Bids, keep_bids, price_in_force
-from speedpay.peer.bucket import Bucket
+from speedpay.market.window import Trust, Window
+from speedpay.peer.bids import keep_bids, price_in_force
+from speedpay.peer.buying import Buying, Past
 from speedpay.peer.effects import Effect, Redeem, SavePayee, Send, Withhold
 from speedpay.peer.messages import (
     MAX_LOAD,
@@ -52,8 +52,6 @@ from speedpay.units import MIB, NO_PRICE, ZERO, Amount, MoneyClass, Price, Share
 ASK_PERIOD_S = 600
 #: A payer that lost its connection may come back; then its channel is redeemed and closed.
 KEEP_IDLE_S = 60.0
-#: Inquiries answered a second, for each connection: an answer computes the shares of everybody.
-INQUIRIES_PER_S, INQUIRY_BURST = 2.0, 8.0
 #: Channels that ended on one connection and about which late words may still come.
 _MAX_ENDED = 8
 
@@ -68,80 +66,7 @@ class Terms:
     min_escrow: Amount = ZERO
 
 
-@dataclass(slots=True)
-class _Buying:
-    """One connection as a buyer.
-
-    ``taken``: its bid was at or above the ask when it was made, which binds us while the bid holds.
-    ``billing``: (number of our message, on): from which of our messages on served bytes are billed, or
-    not. ``held``: the buyer asked for the pause. ``ended``: channels that ended on this connection.
-    ``billed_at``: the price of the newest block on the bill.
-    """
-
-    connection: int
-    key: SigningKey
-    place: str
-    state: State = State.FREE
-    ask_until: int = 0
-    wants: bool = False
-    bids: Bids = field(default_factory=list)
-    bid_until: float = 0.0
-    channel: PayeeChannel | None = None
-    window: Window = field(default_factory=Window)
-    billing: list[tuple[int, bool]] = field(default_factory=list)
-    withheld: bool = False
-    taken: bool = False
-    held: bool = False
-    ended: list[bytes] = field(default_factory=list)
-    billed_at: Price = NO_PRICE
-    inquiries: Bucket = field(
-        default_factory=lambda: Bucket(INQUIRIES_PER_S, INQUIRY_BURST, INQUIRY_BURST)
-    )
-
-    @property
-    def price(self) -> Price:
-        return self.bids[-1][1] if self.bids else NO_PRICE
-
-    @property
-    def weighed(self) -> Price:
-        """What the upload is divided by: the bid, or what is really billed where bids evade that."""
-        return (
-            min(self.price, self.billed_at) if self.window.is_underbid(self.price) else self.price
-        )
-
-    @property
-    def escrow_left(self) -> Amount:
-        if self.channel is None:
-            return ZERO
-        return self.channel.statement.escrow - self.channel.accepted
-
-    def demand(self, price: Price) -> Demand:
-        return Demand(self.connection, price, self.place)
-
-    def uses(self, channel: bytes) -> bool:
-        return self.channel is not None and self.channel.statement.channel == channel
-
-    def bills(self, sent_count: int) -> bool:
-        """Whether a block enqueued after that many of our messages is billed."""
-        while len(self.billing) > 1 and self.billing[1][0] <= sent_count:
-            del self.billing[0]
-        return bool(self.billing) and self.billing[0][0] <= sent_count and self.billing[0][1]
-
-
-@dataclass(frozen=True, slots=True)
-class _Past:
-    """What a channel left unpaid (µtok·byte/MiB) on connections that ended, of how many billed bytes."""
-
-    unpaid: int = 0
-    billed_bytes: int = 0
-
-    def is_too_much(self, price: Price) -> bool:
-        """More than what is forgiven anyway: else each reconnect would be good for one more window."""
-        forgiven = max(FORGIVEN_BYTES, self.billed_bytes // FORGIVEN_DIVISOR)
-        return self.unpaid > forgiven * price.utok_per_mib
-
-
-def _load(demands: Sequence[Demand], asking: _Buying) -> int:
+def _load(demands: Sequence[Demand], asking: Buying) -> int:
     """How many connections want data, the asking one among them."""
     others = sum(demand.connection != asking.connection for demand in demands)
     return min(others + 1, MAX_LOAD)
@@ -165,13 +90,13 @@ class Seller:
         self.ordinary: Sequence[Demand] = ()
         self.certificate = certificate
         self._domain = domain
-        self._buying: dict[int, _Buying] = {}
+        self._buying: dict[int, Buying] = {}
         self._channels = {channel.statement.channel: channel for channel in channels}
         #: Channels without a connection, and since when; None until the first tick.
         self._idle: dict[bytes, float | None] = dict.fromkeys(self._channels)
         #: Channels that take no vouchers any more, and their expiry, after which any would be refused.
         self._closed: dict[bytes, int] = {}
-        self._past: dict[bytes, _Past] = {}
+        self._past: dict[bytes, Past] = {}
 
     # --- what peers do ---------------------------------------------------------------------------
 
@@ -180,7 +105,7 @@ class Seller:
     ) -> list[Effect]:
         """A peer that speaks our protocol gets the ask. ``payee_key`` is this swarm's, ``place`` its
         address's (``market/place.py``)."""
-        buying = self._buying.setdefault(connection, _Buying(connection, payee_key, place))
+        buying = self._buying.setdefault(connection, Buying(connection, payee_key, place))
         buying.wants = wants
         return self._ask(buying, utc)
 
@@ -258,9 +183,9 @@ class Seller:
         if buying is None or buying.channel is None:
             return
         identity = buying.channel.statement.channel
-        past = self._past.get(identity, _Past())
+        past = self._past.get(identity, Past())
         unpaid = max(0, buying.window.exposure(buying.price))
-        self._past[identity] = _Past(
+        self._past[identity] = Past(
             past.unpaid + unpaid, past.billed_bytes + buying.window.billed_bytes
         )
         self._idle[identity] = now
@@ -315,7 +240,7 @@ class Seller:
 
     # --- steps -----------------------------------------------------------------------------------
 
-    def _ask(self, buying: _Buying, utc: int) -> list[Effect]:
+    def _ask(self, buying: Buying, utc: int) -> list[Effect]:
         until = utc - utc % ASK_PERIOD_S + ASK_PERIOD_S
         buying.ask_until = until
         ask = Ask(
@@ -325,14 +250,14 @@ class Seller:
         return [Send(buying.connection, ask.signed(buying.key, self._domain))]
 
     @staticmethod
-    def _bids(buying: _Buying, now: float) -> bool:
+    def _bids(buying: Buying, now: float) -> bool:
         """Whether a bid is in force that buys more than the free lane, and the buyer wants it to."""
         return buying.taken and now < buying.bid_until and not buying.held
 
-    def _pays(self, buying: _Buying, now: float) -> bool:
+    def _pays(self, buying: Buying, now: float) -> bool:
         return buying.state is State.ACTIVE and self._bids(buying, now)
 
-    def _bid(self, buying: _Buying, number: int, bid: Bid, now: float) -> list[Effect]:
+    def _bid(self, buying: Buying, number: int, bid: Bid, now: float) -> list[Effect]:
         if buying.state is State.STOPPED:
             return []
         buying.state = follow(buying.state, Step.BID)
@@ -346,7 +271,7 @@ class Seller:
         quote = Quote(bid.bid_id, offered, bid.wanted_kb, share, _load(demands, buying))
         return [Send(buying.connection, quote), *self._judge(buying, now)]
 
-    def _prospect(self, buying: _Buying, inquiry: Inquiry, now: float) -> list[Effect]:
+    def _prospect(self, buying: Buying, inquiry: Inquiry, now: float) -> list[Effect]:
         """What this connection would get at prices it has not bid. Nothing here is changed by it."""
         if not buying.inquiries.take(now):
             raise OverLimit("too many inquiries", field="inquiry")
@@ -364,7 +289,7 @@ class Seller:
     def _all_demands(self, now: float) -> list[Demand]:
         return [*self.demands(now), *self.ordinary]
 
-    def _open(self, buying: _Buying, message: Open, now: float, utc: int) -> list[Effect]:
+    def _open(self, buying: Buying, message: Open, now: float, utc: int) -> list[Effect]:
         """The order of checks: cheap ones first, the signature last; nothing changes before them."""
         statement = message.statement
         identity = statement.channel
@@ -383,7 +308,7 @@ class Seller:
         if any(other.uses(identity) for other in self._buying.values()):
             # Also what an honest buyer meets that comes back before its old connection is seen to end.
             raise OverLimit("is in use on another connection", field="statement.channel")
-        past = self._past.get(identity, _Past())
+        past = self._past.get(identity, Past())
         if past.is_too_much(buying.price):
             raise ChannelClosed("left too much unpaid before", field="statement.channel")
         state = follow(follow(buying.state, Step.LOCK), Step.CONFIRM)
@@ -394,13 +319,13 @@ class Seller:
         # What was signed before this connection is owed from before it: a lost voucher follows.
         owed = message.signed.minus_or_zero(channel.accepted)
         buying.window = Window(due=Value(owed.utok * MIB))
-        self._past[identity] = _Past(max(0, past.unpaid - owed.utok * MIB), past.billed_bytes)
+        self._past[identity] = Past(max(0, past.unpaid - owed.utok * MIB), past.billed_bytes)
         self._channels[identity] = channel
         self._idle.pop(identity, None)
         saved = SavePayee(channel, message.signed_statement())
         return [saved, self._acknowledge(buying), *self._judge(buying, now)]
 
-    def _top_up(self, buying: _Buying, message: TopUp, now: float) -> list[Effect]:
+    def _top_up(self, buying: Buying, message: TopUp, now: float) -> list[Effect]:
         if message.statement.channel in buying.ended:
             return []  # it crossed our stop
         channel = self._confirmed(buying, message.statement.channel)
@@ -411,7 +336,7 @@ class Seller:
         return [saved, *self._judge(buying, now)]
 
     def _voucher(
-        self, buying: _Buying, message: VoucherMessage, now: float, utc: int
+        self, buying: Buying, message: VoucherMessage, now: float, utc: int
     ) -> list[Effect]:
         if message.channel in buying.ended:
             return self._late_voucher(buying, message, utc)
@@ -428,7 +353,7 @@ class Seller:
         told = self._acknowledge(buying)
         return [SavePayee(channel, None), told, *self._judge(buying, now)]
 
-    def _late_voucher(self, buying: _Buying, message: VoucherMessage, utc: int) -> list[Effect]:
+    def _late_voucher(self, buying: Buying, message: VoucherMessage, utc: int) -> list[Effect]:
         """It crossed our stop. The channel is about to be closed, but not yet perhaps."""
         known = self._channels.get(message.channel)
         if known is None:
@@ -442,7 +367,7 @@ class Seller:
         return [SavePayee(channel, None), told, Redeem(message.channel)]
 
     def _about_channel(
-        self, buying: _Buying, message: Pause | Resume | StopMessage, now: float
+        self, buying: Buying, message: Pause | Resume | StopMessage, now: float
     ) -> list[Effect]:
         if message.channel in buying.ended:
             return []  # it crossed our stop
@@ -454,14 +379,14 @@ class Seller:
         buying.held = not buying.held
         return self._judge(buying, now)
 
-    def _confirmed(self, buying: _Buying, channel: bytes) -> PayeeChannel:
+    def _confirmed(self, buying: Buying, channel: bytes) -> PayeeChannel:
         if buying.channel is None:
             raise ChannelUnknown("was not opened on this connection", field="channel")
         if buying.channel.statement.channel != channel:
             raise WrongChannel("is not the channel of this connection", field="channel")
         return buying.channel
 
-    def _judge(self, buying: _Buying, now: float) -> list[Effect]:
+    def _judge(self, buying: Buying, now: float) -> list[Effect]:
         """Serve, withhold, fall back to the free lane or end: what the window and the bid say."""
         if buying.channel is None or buying.state not in (State.ACTIVE, State.PAUSED):
             return []
@@ -484,7 +409,7 @@ class Seller:
             effects.append(Withhold(buying.connection, withhold))
         return effects
 
-    def _end(self, buying: _Buying, say: bool = True) -> list[Effect]:
+    def _end(self, buying: Buying, say: bool = True) -> list[Effect]:
         """Over: redeem and close. The peer goes on in the free lane and may bid again."""
         assert buying.channel is not None
         identity = buying.channel.statement.channel
@@ -503,18 +428,18 @@ class Seller:
             self._closed[channel] = known.statement.expiry
         self._past.pop(channel, None)
 
-    def _hold(self, buying: _Buying, channel: PayeeChannel) -> None:
+    def _hold(self, buying: Buying, channel: PayeeChannel) -> None:
         buying.channel = channel
         self._channels[channel.statement.channel] = channel
 
-    def _acknowledge(self, buying: _Buying) -> Send:
+    def _acknowledge(self, buying: Buying) -> Send:
         assert buying.channel is not None
         channel, window = buying.channel, buying.window
         granted = window.limit_bytes(buying.price, buying.escrow_left) if buying.price else 0
         identity = channel.statement.channel
         return Send(buying.connection, Ack(identity, channel.accepted, min(granted, 2**40)))
 
-    def _totals(self, buying: _Buying, kind: Callable[[bytes, Amount, int], Message]) -> Send:
+    def _totals(self, buying: Buying, kind: Callable[[bytes, Amount, int], Message]) -> Send:
         assert buying.channel is not None
         identity, accepted = buying.channel.statement.channel, buying.channel.accepted
         return Send(buying.connection, kind(identity, accepted, buying.window.billed_bytes))

@@ -7,7 +7,8 @@ import pytest
 from speedpay.channel.payer import Budget
 from speedpay.market.metering import Meter
 from speedpay.peer.buyer import Buyer
-from speedpay.peer.seller import Seller, _Buying
+from speedpay.peer.buying import Buying
+from speedpay.peer.seller import Seller
 from speedpay.units import Amount, Price
 from tests.simulation.world import Kind, World, lost_vouchers
 
@@ -85,7 +86,7 @@ def test_a_buyer_that_pays_for_duplicates_is_noticed(monkeypatch: pytest.MonkeyP
 def test_a_seller_that_bills_before_its_acknowledgement_is_noticed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_Buying, "bills", lambda self, sent_count: self.channel is not None)
+    monkeypatch.setattr(Buying, "bills", lambda self, sent_count: self.channel is not None)
     assert caught().endswith(
         ("the two sides bill a block differently", "a buyer owes more than its window")
     )

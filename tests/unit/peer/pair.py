@@ -12,6 +12,7 @@ from speedpay.market.bidder import Plan
 from speedpay.market.gain import Rules
 from speedpay.market.metering import BLOCK_BYTES
 from speedpay.peer.buyer import Buyer
+from speedpay.peer.buying import Buying
 from speedpay.peer.effects import (
     AddEscrow,
     Effect,
@@ -21,7 +22,7 @@ from speedpay.peer.effects import (
 )
 from speedpay.peer.messages import Message
 from speedpay.peer.sale import Sale
-from speedpay.peer.seller import Seller, Terms, _Buying
+from speedpay.peer.seller import Seller, Terms
 from speedpay.units import MIB, Amount, MoneyClass, Price, Share
 from tests.vectors.generate import CERTIFICATE, DOMAIN, PAYEE, RESPONSE, key
 
@@ -81,7 +82,7 @@ class Pair:
         return self.buyer.sales[self.connection]
 
     @property
-    def buying(self) -> _Buying:
+    def buying(self) -> Buying:
         return self.seller._buying[self.connection]
 
     @property

@@ -1,0 +1,90 @@
+"""What a seller knows of one peer as a buyer: the counterpart of ``sale.py``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from speedpay.channel.life import State
+from speedpay.channel.payee import PayeeChannel
+from speedpay.market.allocator import Demand
+from speedpay.market.window import FORGIVEN_BYTES, FORGIVEN_DIVISOR, Window
+from speedpay.peer.bids import Bids
+from speedpay.peer.bucket import Bucket
+from speedpay.signing import SigningKey
+from speedpay.units import NO_PRICE, ZERO, Amount, Price
+
+#: Inquiries answered a second, for each connection: an answer computes the shares of everybody.
+INQUIRIES_PER_S, INQUIRY_BURST = 2.0, 8.0
+
+
+@dataclass(slots=True)
+class Buying:
+    """One connection as a buyer.
+
+    ``taken``: its bid was at or above the ask when it was made, which binds us while the bid holds.
+    ``billing``: (number of our message, on): from which of our messages on served bytes are billed, or
+    not. ``held``: the buyer asked for the pause. ``ended``: channels that ended on this connection.
+    ``billed_at``: the price of the newest block on the bill.
+    """
+
+    connection: int
+    key: SigningKey
+    place: str
+    state: State = State.FREE
+    ask_until: int = 0
+    wants: bool = False
+    bids: Bids = field(default_factory=list)
+    bid_until: float = 0.0
+    channel: PayeeChannel | None = None
+    window: Window = field(default_factory=Window)
+    billing: list[tuple[int, bool]] = field(default_factory=list)
+    withheld: bool = False
+    taken: bool = False
+    held: bool = False
+    ended: list[bytes] = field(default_factory=list)
+    billed_at: Price = NO_PRICE
+    inquiries: Bucket = field(
+        default_factory=lambda: Bucket(INQUIRIES_PER_S, INQUIRY_BURST, INQUIRY_BURST)
+    )
+
+    @property
+    def price(self) -> Price:
+        return self.bids[-1][1] if self.bids else NO_PRICE
+
+    @property
+    def weighed(self) -> Price:
+        """What the upload is divided by: the bid, or what is really billed where bids evade that."""
+        return (
+            min(self.price, self.billed_at) if self.window.is_underbid(self.price) else self.price
+        )
+
+    @property
+    def escrow_left(self) -> Amount:
+        if self.channel is None:
+            return ZERO
+        return self.channel.statement.escrow - self.channel.accepted
+
+    def demand(self, price: Price) -> Demand:
+        return Demand(self.connection, price, self.place)
+
+    def uses(self, channel: bytes) -> bool:
+        return self.channel is not None and self.channel.statement.channel == channel
+
+    def bills(self, sent_count: int) -> bool:
+        """Whether a block enqueued after that many of our messages is billed."""
+        while len(self.billing) > 1 and self.billing[1][0] <= sent_count:
+            del self.billing[0]
+        return bool(self.billing) and self.billing[0][0] <= sent_count and self.billing[0][1]
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What a channel left unpaid (µtok·byte/MiB) on connections that ended, of how many billed bytes."""
+
+    unpaid: int = 0
+    billed_bytes: int = 0
+
+    def is_too_much(self, price: Price) -> bool:
+        """More than what is forgiven anyway: else each reconnect would be good for one more window."""
+        forgiven = max(FORGIVEN_BYTES, self.billed_bytes // FORGIVEN_DIVISOR)
+        return self.unpaid > forgiven * price.utok_per_mib
