@@ -43,6 +43,7 @@ def _a_second_opinion_on_every_ledger(request: pytest.FixtureRequest) -> Iterato
         assert disagreement(database) is None, database
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests that wait for swarms and servers run one after the other, in one process; the others, which
     compute, run beside them in the other (``-n 2 --dist loadgroup`` in scripts/test)."""

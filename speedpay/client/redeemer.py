@@ -112,5 +112,5 @@ class Redeemer:
         else:
             closed = False
             _log.warning("channel %s was not redeemed: %s", item.channel.hex(), outcome.error)
-        if closed:
+        if closed and item.close is None:  # of the others it was said when the closing was signed
             self._closed(item.channel)
