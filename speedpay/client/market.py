@@ -410,6 +410,10 @@ class Market:
             self.purchases[peer.infohash].buyer.bid_left(peer.connection, number)
         else:
             self.seller.left(peer.connection, number, message)
+            if isinstance(message, Pause) and self.seller.has_channel(
+                peer.connection, message.channel
+            ):
+                self.upload.paused(peer.connection)
 
     def _transmit(self, peer: Peer, payload: bytes) -> None:
         self.protocol_bytes += len(payload) + _FRAME_BYTES

@@ -55,6 +55,7 @@ class Upload:
         self._demands: list[Demand] = []
         self._free_slots = 0
         self._due: Mapping[int, int] = {}
+        self._outdated = False
         self._divide_at = 0.0
 
     @property
@@ -66,6 +67,13 @@ class Upload:
     def competing(self) -> bool:
         """Whether somebody pays and somebody else wants data, so that there is something to divide."""
         return len(self._demands) > 1 and any(demand.price for demand in self._demands)
+
+    def paused(self, connection: int) -> None:
+        """From here on nothing is billed there: it has a payer's weight no longer, not even until the
+        next division. A payer that paused after each, and resumed before the next, would pay nothing."""
+        self._due = {**self._due, connection: 1}
+        self._outdated = True
+        self._weigh(connection, 1)
 
     def gone(self, connection: int) -> None:
         self._weights.pop(connection, None)
@@ -86,7 +94,9 @@ class Upload:
         self._seller.ordinary, self._seller.uplink = ordinary, self._swarm.uplink() or 0
         demands += ordinary
         divided = demands, self._swarm.free_slots
-        if divided != (self._demands, self._free_slots) and now >= self._divide_at:
+        changed = self._outdated or divided != (self._demands, self._free_slots)
+        if changed and now >= self._divide_at:
+            self._outdated = False
             self._demands, self._free_slots = divided
             began = time.thread_time()
             service = serve(demands, self._free_pool, self._free_slots)
