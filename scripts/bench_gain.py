@@ -189,9 +189,11 @@ def _said_rows(rounds: list[dict[str, Any]]) -> list[Row]:
         values = [case[name] for one in rounds for case in one.values() if name in case]
         if values:
             rows.append(over_rounds(row, values, goal, unit=unit))
-    said = [
-        sum(name in case for case in one.values()) / len(one)
-        for one in rounds
-        for name in ("preview_seconds_off", "preview_cost_off", "gain_said")
-    ]
-    return [*rows, over_rounds("paid downloads that said so, of all", said, unit="%")]
+    said = {
+        "paid downloads that foretold their time, of all": "preview_seconds_off",
+        "paid downloads long enough to measure their gain, of all": "gain_said",
+    }
+    for row, name in said.items():
+        parts = [sum(name in case for case in one.values()) / len(one) for one in rounds]
+        rows.append(over_rounds(row, parts, None, unit="%"))
+    return rows
