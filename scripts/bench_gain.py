@@ -190,8 +190,8 @@ def _said_rows(rounds: list[dict[str, Any]]) -> list[Row]:
         if values:
             rows.append(over_rounds(row, values, goal, unit=unit))
     said = {
-        "paid downloads that foretold their time, of all": "preview_seconds_off",
-        "paid downloads long enough to measure their gain, of all": "gain_said",
+        "paid downloads that foretold their time: part of all": "preview_seconds_off",
+        "paid downloads that told their own gain: part of all": "gain_said",
     }
     for row, name in said.items():
         parts = [sum(name in case for case in one.values()) / len(one) for one in rounds]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -43,13 +44,17 @@ def _a_second_opinion_on_every_ledger(request: pytest.FixtureRequest) -> Iterato
         assert disagreement(database) is None, database
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that wait for swarms and servers run one after the other, in one process; the others, which
-    compute, run beside them in the other (``-n 2 --dist loadgroup`` in scripts/test)."""
-    for item in items:
-        if {"scenarios", "integration"} & set(item.path.parts):
-            item.add_marker(pytest.mark.xdist_group("one at a time"))
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With ``-n 2``: tests that wait for swarms and servers run one after the other, in one process; the
+    others, which compute, run beside them in the other."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class WaitingOneAtATime(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            waits = nodeid.startswith(("tests/scenarios/", "tests/integration/"))
+            return "one at a time" if waits else nodeid
+
+    return WaitingOneAtATime(config, log)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
