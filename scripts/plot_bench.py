@@ -43,7 +43,7 @@ def gain(rows: Rows) -> str:
         for place, row in enumerate(shown):
             _bar(axes, place, row)
         axes.set_yticks(range(len(shown)), [row["row"].partition("gain, ")[2] for row in shown])
-        axes.invert_yaxis()
+        axes.set_ylim(len(shown) - 0.1, -0.6)  # from top to bottom, with room for the claim
         axes.axvline(1, color=TEXT, linewidth=1)
         axes.axvline(CLAIMED, color=TEXT, linestyle=":", linewidth=1.2)
         axes.annotate(

@@ -35,16 +35,17 @@ _NOISE = 0.1
 @dataclass(frozen=True, slots=True)
 class Rules:
     """Seconds, and parts of one. ``slice_s``: how long a seller is paused, at least ``shortest_s`` where its
-    part of the download is large; the first ``settle_s`` of it are not counted. ``every_s``: between
+    part of the download is large; the first ``settle_s`` of it are not counted: what left ahead of its turn
+    with our messages is paid back then. ``every_s``: between
     slices, ``same_s``: between two of one seller.
     ``cost``: the part of the download's time that all slices together may cost. Paying stops when the gain
     has been below ``least`` for ``stop_after_s``, by at least ``fewest_samples``, and is tried again after
     ``again_after_s``. Nothing is said before those sellers were sampled that brought ``known_part`` of the
     bytes."""
 
-    slice_s: float = 1.0
-    shortest_s: float = 0.6
-    settle_s: float = 0.3
+    slice_s: float = 2.0
+    shortest_s: float = 1.6
+    settle_s: float = 1.0
     every_s: float = 1.5
     same_s: float = 8.0
     cost: float = 0.02

@@ -59,7 +59,7 @@ def test_the_estimate_is_right_and_costs_two_parts_of_a_hundred_at_most(
     sellers: list[int], unpaid: int, ratio: float
 ) -> None:
     whole = unpaid + sum(sellers)
-    control, seconds, unhindered = download([(r, ratio) for r in sellers], unpaid, 90 * whole, 5)
+    control, seconds, unhindered = download([(r, ratio) for r in sellers], unpaid, 300 * whole, 5)
     gain = control.estimate()
     assert gain is not None
     truth = whole / (unpaid + sum(sellers) / ratio)

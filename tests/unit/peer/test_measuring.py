@@ -33,9 +33,9 @@ def run(pair: Pair, seconds: float, free_blocks: int) -> list[State]:
 
 
 def test_one_seller_is_paused_for_moments_and_its_gain_is_known() -> None:
-    pair = Pair(size=220 * MIB, shade=False).start()
+    pair = Pair(size=620 * MIB, shade=False).start()
     assert pair.buyer.gain() is None
-    states = run(pair, 115, free_blocks=4)
+    states = run(pair, 320, free_blocks=4)
     assert set(states) == {State.ACTIVE, State.PAUSED}
     gain = pair.buyer.gain()
     assert gain is not None
@@ -56,7 +56,8 @@ def test_what_is_served_in_a_slice_is_not_billed_and_not_paid() -> None:
 
 
 def test_paying_for_nothing_stops_is_said_once_and_is_tried_again_later() -> None:
-    rules = Rules(stop_after_s=10.0, again_after_s=60.0, every_s=0.5, same_s=3.0)
+    short = {"slice_s": 1.0, "shortest_s": 0.6, "settle_s": 0.3}
+    rules = Rules(stop_after_s=10.0, again_after_s=60.0, every_s=0.5, same_s=3.0, **short)
     pair = Pair(size=SIZE, shade=False, rules=rules).start()
     run(pair, 45, free_blocks=PAID_BLOCKS)
 
