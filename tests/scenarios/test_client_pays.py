@@ -191,7 +191,9 @@ def test_paying_a_seller_that_nobody_competes_for_stops_and_is_said(
     town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     quick = Rules(
-        slice_s=0.5,
+        slice_s=1.5,
+        shortest_s=1.2,
+        settle_s=0.8,
         every_s=0.3,
         same_s=0.5,
         cost=1.0,
