@@ -27,7 +27,6 @@ from speedpay.swarm.governor import UplinkGovernor
 from speedpay.swarm.settings import (
     SwarmSettings,
     free_slots,
-    limit_settings,
     session_settings,
     slot_settings,
 )
@@ -106,18 +105,6 @@ class Swarm:
         name = "".join(c for c in parameters.name if c.isprintable())[:255]
         return self._add(parameters, save_dir, name, paused)
 
-    def add_resumed(self, resume: bytes, save_dir: Path, *, paused: bool = False) -> Torrent:
-        """Add a torrent again from resume data alone, which holds the metadata if it was known."""
-        parameters = _read_resume(resume)
-        if parameters.ti is None:
-            parameters.file_priorities = []
-            parameters.flags |= lt.torrent_flags.default_dont_download
-            return self._add(parameters, save_dir, parameters.name, paused)
-        description = self._alerts.check(parameters.ti)
-        torrent = self._add(parameters, save_dir, description.name, paused)
-        torrent.description = description
-        return torrent
-
     def torrent(self, infohash: bytes) -> Torrent | None:
         return self._torrents.get(infohash)
 
@@ -153,12 +140,6 @@ class Swarm:
         return torrent
 
     # ---- the whole session ----
-
-    def set_limits(self, upload_limit: int | None, download_limit: int | None) -> None:
-        """Bytes a second; None for no limit: then the governor sets one while payers compete."""
-        self._session.apply_settings(limit_settings(upload_limit, download_limit))
-        self._upload_limit = upload_limit
-        self._governor.forget()
 
     def uplink(self) -> int | None:
         """Bytes a second that all uploads share: the limit, or what the governor last found the network
