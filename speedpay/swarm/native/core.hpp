@@ -122,8 +122,8 @@ public:
 			m_events[std::size_t(connection->interest)] = InterestChanged{id, local, remote};
 			return;
 		}
-		connection->interest = std::int64_t(m_events.size());
 		push(InterestChanged{id, local, remote});
+		connection->interest = std::int64_t(m_events.size()) - 1;
 	}
 
 	// False when the peer floods: the message is dropped, and so is every later one.
@@ -172,8 +172,9 @@ public:
 			open.length += block.length;
 			return;
 		}
-		remember(connection->received, m_events.size());
+		// Remembered when it is there: an index whose event found no memory would point behind the end.
 		push(block);
+		remember(connection->received, m_events.size() - 1);
 	}
 
 	void block_sent(BlocksSent const& block)
@@ -190,8 +191,8 @@ public:
 			open.byte_count += block.byte_count;
 			return;
 		}
-		remember(connection->sent, m_events.size());
 		push(block);
+		remember(connection->sent, m_events.size() - 1);
 	}
 
 	void verdict(std::uint32_t torrent, InfoHash const& infohash, std::int32_t piece, bool passed)

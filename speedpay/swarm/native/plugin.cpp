@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <deque>
 #include <future>
 #include <stdexcept>
 #include <utility>
@@ -13,7 +12,6 @@
 #include <boost/system/error_code.hpp>
 #include <boost/variant/get.hpp>
 
-#include <libtorrent/bdecode.hpp>
 #include <libtorrent/entry.hpp>
 #include <libtorrent/error_code.hpp>
 #include <libtorrent/aux_/socket_type.hpp>
@@ -21,18 +19,12 @@
 #include <libtorrent/peer_request.hpp>
 #include <libtorrent/torrent_handle.hpp>
 
-#include "requests.hpp"
+#include "handshake.hpp"
+#include "peer.hpp"
 
 namespace speedpay {
 
 namespace {
-
-// BEP 10's message number, and BEP 6's bit in the last of the handshake's reserved bytes.
-constexpr char extended_message = 20;
-constexpr unsigned char fast_bit = 0x04;
-
-// libtorrent divides pieces into blocks of this size, in requests of either side.
-constexpr int block_bytes = 16 * 1024;
 
 // A buffer without a block in it, which has but messages.
 constexpr std::uint64_t least_sent = 4 * 1024;
@@ -49,26 +41,21 @@ InfoHash wire_infohash(lt::info_hash_t const& hashes)
 
 } // namespace
 
-// One connection. libtorrent calls every hook on its network thread.
-//
-// Of an outgoing request libtorrent first writes the bytes and then calls sent_request, of an
-// outgoing block first the bytes and then sent_piece; in between nothing else is written, since our
-// own messages are written from handlers of the same thread. on_piece comes once per whole block,
-// on_request once per request, in the order of the peer's stream. So both sides count the same
-// messages ahead of the same request.
+// One connection. libtorrent calls every hook on its network thread. What a peer's bytes can reach is
+// in Peer; here is what needs libtorrent.
 class PeerPlugin final : public lt::peer_plugin
 {
 public:
 	PeerPlugin(std::shared_ptr<Graft> graft, std::uint32_t torrent, InfoHash const& infohash
 		, lt::peer_connection_handle handle)
-		: m_graft(std::move(graft)), m_core(m_graft->core), m_torrent(torrent)
-		, m_infohash(infohash), m_handle(std::move(handle))
+		: m_graft(std::move(graft)), m_core(m_graft->core), m_infohash(infohash)
+		, m_handle(std::move(handle)), m_peer(*m_core, torrent)
 	{
 		// We were added to a torrent that was running: this connection's handshake is over.
 		if (!m_handle.is_connecting() && !m_handle.in_handshake() && !m_handle.is_disconnecting())
 		{
 			become_known();
-			set_interest(m_handle.is_interesting(), m_handle.is_peer_interested());
+			m_peer.interest(m_handle.is_interesting(), m_handle.is_peer_interested());
 		}
 	}
 
@@ -81,7 +68,7 @@ public:
 	bool on_handshake(lt::span<char const> reserved) override
 	{
 		guarded([&] {
-			m_fast = reserved.size() == 8 && (static_cast<unsigned char>(reserved[7]) & fast_bit);
+			m_peer.reserved_bytes(reserved.data(), reserved.size());
 			become_known();
 		});
 		return true;
@@ -98,15 +85,8 @@ public:
 	bool on_extension_handshake(lt::bdecode_node const& handshake) override
 	{
 		guarded([&] {
-			auto const names = handshake.dict_find_dict("m");
-			if (!names) return;
-			auto const id = names.dict_find_int(m_graft->message_name);
-			// A later handshake that leaves us out changes nothing; zero disables (BEP 10).
-			if (!id || id.int_value() < 0 || id.int_value() > 255) return;
-			m_their_message_id = static_cast<std::uint8_t>(id.int_value());
-			if (m_their_message_id == 0 || m_extended || !m_id) return;
-			m_extended = true;
-			m_core->extended(m_id);
+			auto const id = message_id_in(handshake, m_graft->message_name);
+			if (id && m_peer.announced(*id)) m_core->extended(m_peer.id());
 		});
 		return true;
 	}
@@ -114,7 +94,7 @@ public:
 	void on_disconnect(lt::error_code const& reason) override
 	{
 		guarded([&] {
-			if (m_id) set_class(no_class);
+			if (m_peer.id()) set_class(no_class);
 			forget(reason ? reason.message() : std::string("closed"));
 		});
 	}
@@ -124,7 +104,7 @@ public:
 	{
 		bool redundant = false;
 		guarded([&] {
-			redundant = m_extended && m_their_message_id != 0 && !m_core->closed()
+			redundant = m_peer.extended() && !m_core->closed()
 				&& (reason == lt::errors::upload_upload_connection
 					|| reason == lt::errors::uninteresting_upload_peer
 					|| reason == lt::errors::torrent_finished);
@@ -138,69 +118,38 @@ public:
 	bool on_extended(int length, int id, lt::span<char const> body) override
 	{
 		if (id != Graft::message_id) return false;
-		guarded([&] {
-			if (!m_id) return;
-			if (length < 0 || std::size_t(length) > max_message_bytes)
-			{
-				m_core->flooded(m_id);
-				return;
-			}
-			if (body.size() < length) return;
-			if (m_core->message(m_id, m_messages_received + 1, body.data(), std::size_t(length)))
-				++m_messages_received;
-		});
+		guarded([&] { m_peer.fragment(length, body.data(), body.size()); });
 		return true;
 	}
 
 	void send_message(std::string const& payload)
 	{
-		if (!m_extended || m_their_message_id == 0 || payload.size() > max_message_bytes) return;
-		auto const size = static_cast<std::uint32_t>(payload.size() + 2);
-		std::string frame;
-		frame.reserve(payload.size() + 6);
-		for (int shift = 24; shift >= 0; shift -= 8)
-			frame.push_back(static_cast<char>((size >> shift) & 0xff));
-		frame.push_back(extended_message);
-		frame.push_back(static_cast<char>(m_their_message_id));
-		frame += payload;
-		m_handle.send_buffer(frame.data(), static_cast<int>(frame.size()));
-		++m_messages_sent;
+		auto const frame = m_peer.framed(payload);
+		if (!frame) return;
+		m_handle.send_buffer(frame->data(), static_cast<int>(frame->size()));
 		go_ahead();
 	}
 
 	// ---- what we ask for and receive ----
 
 	void sent_request(lt::peer_request const& request) override
-	{
-		guarded([&] {
-			for_each_block(request, [&](Block block) { m_asked.add(block, m_messages_sent); });
-		});
-	}
+	{ guarded([&] { m_peer.asked(span(request)); }); }
 
 	void sent_cancel(lt::peer_request const& request) override
-	{
-		guarded([&] { for_each_block(request, [&](Block block) { m_asked.cancel(block); }); });
-	}
+	{ guarded([&] { m_peer.cancelled(span(request)); }); }
 
 	// Also called for every dropped request when a peer without the FAST extension chokes us, and
 	// before sent_cancel when such a peer is sent a cancel: it will never answer.
 	bool on_reject(lt::peer_request const& request) override
 	{
-		guarded([&] { for_each_block(request, [&](Block block) { m_asked.take(block); }); });
+		guarded([&] { m_peer.rejected(span(request)); });
 		return false;
 	}
 
 	// libtorrent drops the connection before this when a block is not exactly one of the torrent's.
 	bool on_piece(lt::peer_request const& block, lt::span<char const>) override
 	{
-		guarded([&] {
-			if (!m_id || block.length <= 0) return;  // an empty block is BitComet's reject
-			auto const request = m_asked.take(Block{static_cast<int>(block.piece), block.start});
-			m_core->block_received(m_torrent, BlocksReceived{m_id, static_cast<int>(block.piece)
-				, block.start, block.length
-				, request ? request->messages_before : m_messages_sent, m_messages_received
-				, request && !request->cancelled});
-		});
+		guarded([&] { m_peer.received(span(block)); });
 		return false;
 	}
 
@@ -208,69 +157,38 @@ public:
 
 	bool on_request(lt::peer_request const& request) override
 	{
-		guarded([&] { m_wanted.add(key(request), m_messages_received); });
+		guarded([&] { m_peer.wanted(span(request)); });
 		return false;
 	}
 
 	void sent_reject_request(lt::peer_request const& request) override
-	{
-		guarded([&] { m_wanted.take(key(request)); });
-	}
+	{ guarded([&] { m_peer.refused(span(request)); }); }
 
-	// Without the FAST extension a cancel or a choke drops requests in silence.
 	bool on_cancel(lt::peer_request const& request) override
 	{
-		guarded([&] { if (!m_fast) m_wanted.take(key(request)); });
+		guarded([&] { m_peer.not_wanted(span(request)); });
 		return false;
 	}
 
-	void sent_choke() override
-	{
-		guarded([&] { if (!m_fast) m_wanted.clear(); });
-	}
+	void sent_choke() override { guarded([&] { m_peer.choked(); }); }
 
 	void sent_piece(lt::peer_request const& block) override
-	{
-		guarded([&] {
-			if (!m_id) return;
-			auto const request = m_wanted.take(key(block));
-			m_enqueued.push_back(BlocksSent{m_id, std::uint64_t(block.length)
-				, request ? request->messages_before : m_messages_received, m_messages_sent});
-		});
-	}
+	{ guarded([&] { m_peer.queued(span(block)); }); }
 
-	// Blocks in the send buffer may still be withheld: they are reported as their bytes leave, with
-	// the counters of the moment when they took their place in the stream.
-	void sent_payload(int const bytes) override
-	{
-		guarded([&] {
-			std::uint64_t left = bytes > 0 ? std::uint64_t(bytes) : 0;
-			m_payload_sent += left;
-			while (left > 0 && !m_enqueued.empty())
-			{
-				BlocksSent& oldest = m_enqueued.front();
-				BlocksSent part = oldest;
-				part.byte_count = std::min(left, oldest.byte_count);
-				m_core->block_sent(part);
-				left -= part.byte_count;
-				oldest.byte_count -= part.byte_count;
-				if (oldest.byte_count == 0) m_enqueued.pop_front();
-			}
-		});
-	}
+	void sent_payload(int const bytes) override { guarded([&] { m_peer.left(bytes); }); }
 
 	// ---- interest ----
 
-	void sent_interested() override { guarded([&] { set_interest(true, m_remote_interest); }); }
-	void sent_not_interested() override { guarded([&] { set_interest(false, m_remote_interest); }); }
+	void sent_interested() override { guarded([&] { m_peer.local_interest(true); }); }
+	void sent_not_interested() override { guarded([&] { m_peer.local_interest(false); }); }
 	bool on_interested() override
 	{
-		guarded([&] { set_interest(m_local_interest, true); });
+		guarded([&] { m_peer.remote_interest(true); });
 		return false;
 	}
 	bool on_not_interested() override
 	{
-		guarded([&] { set_interest(m_local_interest, false); });
+		guarded([&] { m_peer.remote_interest(false); });
 		return false;
 	}
 
@@ -281,7 +199,8 @@ public:
 		m_weight = weight;
 		update_class();
 		// Where slots are free the peer has one now, and not after the choker's next round.
-		if (m_remote_interest && m_id && m_handle.is_choked()) m_handle.maybe_unchoke_this_peer();
+		if (m_peer.remote_interest() && m_peer.id() && m_handle.is_choked())
+			m_handle.maybe_unchoke_this_peer();
 	}
 
 	void withhold(bool on)
@@ -311,7 +230,7 @@ private:
 		if (m_withheld || m_ahead != 0) return;
 		auto const peer = m_handle.native_handle();
 		if (!peer || !m_graft->session) return;
-		if (std::uint64_t(peer->send_buffer_size()) > std::max(m_payload_sent, least_sent)) return;
+		if (std::uint64_t(peer->send_buffer_size()) > std::max(m_peer.payload_sent(), least_sent)) return;
 		m_ahead = Weights::advance(*m_graft->session, *peer);
 		pay_back();
 	}
@@ -324,24 +243,16 @@ private:
 		catch (...) { m_core->lost_count(); }
 	}
 
-	static Block key(lt::peer_request const& request)
-	{ return Block{static_cast<int>(request.piece), request.start}; }
-
-	// libtorrent may merge our requests for neighbouring blocks into one.
-	template <typename Each>
-	static void for_each_block(lt::peer_request const& request, Each&& each)
-	{
-		for (int done = 0; done < request.length; done += block_bytes)
-			each(Block{static_cast<int>(request.piece), request.start + done});
-	}
+	static Span span(lt::peer_request const& request)
+	{ return Span{static_cast<int>(request.piece), request.start, request.length}; }
 
 	void become_known()
 	{
-		if (m_id || m_gone) return;
 		auto const& remote = m_handle.remote();
-		m_id = m_core->connected(m_infohash, remote.address().to_string(), remote.port()
-			, m_handle.is_outgoing());
-		m_graft->joined(m_id, *this);
+		if (!m_peer.connected(m_infohash, remote.address().to_string(), remote.port()
+			, m_handle.is_outgoing()))
+			return;
+		m_graft->joined(m_peer.id(), *this);
 		send_at_once();
 	}
 
@@ -358,19 +269,9 @@ private:
 
 	void forget(std::string reason)
 	{
-		if (m_gone) return;
-		m_gone = true;
-		if (!m_id) return;
-		m_graft->left(m_id);
-		m_core->gone(std::exchange(m_id, 0), std::move(reason));
-	}
-
-	void set_interest(bool local, bool remote)
-	{
-		if (local == m_local_interest && remote == m_remote_interest) return;
-		m_local_interest = local;
-		m_remote_interest = remote;
-		if (m_id) m_core->interest(m_id, local, remote);
+		// Before anything that can throw: Graft must not keep the address of a plugin that is gone.
+		if (m_peer.id()) m_graft->left(m_peer.id());
+		m_peer.gone(std::move(reason));
 	}
 
 	void update_class()
@@ -389,25 +290,12 @@ private:
 
 	std::shared_ptr<Graft> const m_graft;
 	std::shared_ptr<Core> const m_core;
-	std::uint32_t const m_torrent;
 	InfoHash const m_infohash;
 	lt::peer_connection_handle m_handle;
+	Peer m_peer;
 
-	ConnectionId m_id = 0;  // from the end of the handshake until the end of the connection
-	bool m_gone = false;
-	bool m_fast = true;
-	bool m_extended = false;
-	std::uint8_t m_their_message_id = 0;
-	std::uint64_t m_messages_sent = 0;
-	std::uint64_t m_messages_received = 0;
-	RequestLog m_asked;
-	RequestLog m_wanted;
-	std::deque<BlocksSent> m_enqueued;  // as long as libtorrent's send buffer, in blocks
-	bool m_local_interest = false;
-	bool m_remote_interest = false;
 	std::uint8_t m_weight = 0;
 	bool m_withheld = false;
-	std::uint64_t m_payload_sent = 0;
 	int m_ahead = 0;  // bytes that left before their turn and are not yet asked back
 	lt::peer_class_t m_class = no_class;
 };
@@ -528,14 +416,15 @@ void Graft::tick() noexcept
 			m_timer.reset();
 			return;
 		}
-		for (auto const& [id, peer] : m_peers) peer->pay_back();
-		weights.hand_out_soon(*session);
+		// Armed first: whatever goes wrong below, the next tick comes.
 		if (!m_timer) m_timer = std::make_unique<Timer>(session->get_context());
 		m_timer->expires_after(m_tick_interval);
 		m_timer->async_wait([weak = weak_from_this()](boost::system::error_code const& error) {
 			auto const self = weak.lock();
 			if (self && !error) self->tick();
 		});
+		for (auto const& [id, peer] : m_peers) peer->pay_back();
+		weights.hand_out_soon(*session);
 	}
 	catch (...) { core->lost_count(); }
 }

@@ -19,6 +19,25 @@ struct Block {
 	{ return std::tie(piece, start) < std::tie(other.piece, other.start); }
 };
 
+// libtorrent divides pieces into blocks of this size, in requests of either side.
+constexpr int block_bytes = 16 * 1024;
+
+// What a request, reject or block speaks of. From a peer, the three may be any numbers.
+struct Span {
+	std::int32_t piece;
+	std::int32_t start;
+	std::int32_t length;
+	Block first() const { return Block{piece, start}; }
+};
+
+// Each block of a request that we made.
+template <typename Each>
+void for_each_block(Span const& request, Each&& each)
+{
+	for (std::int64_t done = 0; done < request.length; done += block_bytes)
+		each(Block{request.piece, static_cast<std::int32_t>(request.start + done)});
+}
+
 // Answers to equal requests are matched first in, first out. With the FAST extension (BEP 6) every
 // request is answered exactly once, by the block or by a reject, and over one ordered stream, so
 // that both ends match the same request to the same block even after a cancel and a new request.
@@ -50,6 +69,20 @@ public:
 		Request const request = found->second;
 		m_requests.erase(found);
 		return request;
+	}
+
+	// The oldest request for each block that begins within the span has been answered. It looks at
+	// what is in the log, never at what the span could hold: every step is paid by a request that goes.
+	void take_all(Span const& span)
+	{
+		std::int64_t const end = std::int64_t(span.start) + span.length;
+		auto found = m_requests.lower_bound(span.first());
+		while (found != m_requests.end() && found->first.piece == span.piece && found->first.start < end)
+		{
+			Block const block = found->first;
+			m_requests.erase(found);
+			found = m_requests.upper_bound(block);
+		}
 	}
 
 	// The newest request for this block is no longer wanted, though its answer may be on the way.

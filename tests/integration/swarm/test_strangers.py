@@ -32,7 +32,7 @@ class Stranger:
             b"\x13BitTorrent protocol" + reserved + infohash + b"-XX0000-stranger...."
         )
         while len(self.buffer) < 68:
-            self.buffer += self.socket.recv(65536)
+            self.read()
         self.buffer = self.buffer[68:]
         self.our_id = 0
         self.extended(0, encode({b"m": {b"sp_pay": THEIR_ID} if names is None else names}))
@@ -54,9 +54,12 @@ class Stranger:
                 message, self.buffer = self.buffer[4 : 4 + size], self.buffer[4 + size :]
                 if message and message[0] == kind:
                     return message[1:]
-            chunk = self.socket.recv(65536)
-            assert chunk, "the connection was closed"
-            self.buffer += chunk
+            self.read()
+
+    def read(self):
+        chunk = self.socket.recv(65536)
+        assert chunk, "the connection was closed"
+        self.buffer += chunk
 
 
 @pytest.fixture
@@ -209,6 +212,20 @@ def test_a_rejected_request_no_longer_stands(lab, meet):
     assert node.of(events.BlocksReceived)[0].asked is False
 
 
+@pytest.mark.parametrize("start", [0, BLOCK, 2**31 - BLOCK, 2**31 - 1, 2**31, 2**32 - 1])
+def test_a_reject_of_absurd_length_costs_nothing(lab, meet, start):
+    """libtorrent hands it to plugins before it looks at the numbers."""
+    node, stranger, _ = meet(seeding=False)
+    stranger.send(HAVE_ALL)
+    stranger.send(UNCHOKE)
+    stranger.wait(REQUEST)
+    for length in (2**31 - 1, 2**31 - BLOCK, 2**31, 2**32 - 1, 0):
+        stranger.send(REJECT, struct.pack(">III", 3, start, length))
+    stranger.extended(stranger.our_id, b"still there")
+    lab.until(lambda: node.of(events.Message))
+    assert node.messages(1) == [b"still there"]
+
+
 def test_a_block_counts_under_the_messages_that_were_ahead_of_its_request(lab, meet):
     node, stranger, data = meet(seeding=True)
     stranger.send(INTERESTED)
@@ -256,7 +273,11 @@ def test_a_connection_that_is_cut_anywhere_in_the_handshake_leaves_no_trace(lab)
     lab.until(lambda: node.port)
     whole = b"\x13BitTorrent protocol" + bytes(8) + torrent.description.infohash + bytes(20)
     for end in range(0, len(whole), 3):
-        with socket.create_connection((node.address, node.port), timeout=10) as raw:
+        # From another address than the stranger's: libtorrent takes one connection from each, and may
+        # learn of the end of these after the stranger has come.
+        with socket.create_connection(
+            (node.address, node.port), timeout=10, source_address=("127.0.0.2", 0)
+        ) as raw:
             raw.sendall(whole[:end])
     stranger = Stranger(node, torrent)
     lab.until(lambda: node.of(events.PeerExtended))
