@@ -25,7 +25,7 @@ from speedpay.cli.text import Cell
 from speedpay.cli.unlock import keystore_of, unlock
 from speedpay.client.proving import Proved, Prover
 from speedpay.client.receipts import Purchase, judged, vouchers
-from speedpay.client.records import Records
+from speedpay.client.records import KeptReceipt, Records
 from speedpay.config import Settings, load
 from speedpay.errors import NotFound, ProofBroken
 from speedpay.market.preview import error_ppm
@@ -38,7 +38,7 @@ _COLUMNS = (
 )  # fmt: skip
 _CHANNEL_COLUMNS = (
     "number", "channel", "payee", "class", "escrow_utok", "voucher_utok", "paid_tok", "paid_utok",
-    "refunded_utok", "ledger_answer", "problems",
+    "refunded_utok", "ledger_answer", "receipt_utok", "receipt_bytes", "problems",
 )  # fmt: skip
 
 
@@ -211,6 +211,14 @@ def _channel_lines(one: Proved, voucher: Voucher | None) -> list[str]:
         )
     elif one.recorded is None:
         lines.append("    ledger    has not closed it yet")
+    if one.receipt is not None:
+        kept = one.receipt
+        lines.append(
+            f"    receipt   {tokens_text(kept.cumulative)} for {size_text(kept.byte_count)}, signed by the"
+            f" payee at {time_text(kept.time)}"
+        )
+    elif one.promised:
+        lines.append("    receipt   none: its payee gave none")
     lines += [f"    note: {said}" for said in one.missing]
     lines += [f"    DOES NOT MATCH: {said}" for said in one.broken]
     return lines
@@ -281,9 +289,24 @@ def _channel_json(one: Proved, voucher: Voucher | None) -> dict[str, object]:
         "paid_utok": one.paid.to_wire(),
         "refunded_utok": _wire(one.said.refunded if one.said else None),
         "ledger_answer": one.said is not None,
+        "receipt": _receipt_json(one.receipt),
         "answered": time_text(one.at) if one.at else None,
         "notes": one.missing,
         "problems": one.broken,
+    }
+
+
+def _receipt_json(kept: KeptReceipt | None) -> dict[str, object] | None:
+    """With the salt: whoever is shown it as well can check for which content the payee signed."""
+    if kept is None:
+        return None
+    return {
+        "cumulative_utok": kept.cumulative.to_wire(),
+        "bytes": kept.byte_count,
+        "salt": kept.salt.hex(),
+        "time": time_text(kept.time),
+        "signed_at": kept.time,
+        "signature": kept.signature.hex(),
     }
 
 
@@ -317,7 +340,9 @@ def _channel_table(found: Sequence[Purchase]) -> tuple[Sequence[str], list[Seque
                 purchase.number, one.channel.hex(), known.payee_key.hex() if known else None,
                 purchase.money_class.value, known.escrow.utok if known else None, one.promised.utok,
                 one.paid, one.paid.utok, one.said.refunded.utok if one.said else None,
-                time_text(one.at) if one.at and one.said else None, "; ".join(one.broken) or None,
+                time_text(one.at) if one.at and one.said else None,
+                one.receipt.cumulative.utok if one.receipt else None,
+                one.receipt.byte_count if one.receipt else None, "; ".join(one.broken) or None,
             ))  # fmt: skip
     return _CHANNEL_COLUMNS, rows
 

@@ -22,6 +22,7 @@ from speedpay.channel.payer import PayerChannel
 from speedpay.channel.voucher import SignedStatement
 from speedpay.client.account import Account
 from speedpay.client.escrow import Escrow
+from speedpay.client.records import Records
 from speedpay.client.redeemer import REDEEM_EVERY_S, Redeemer
 from speedpay.client.spending import Spending
 from speedpay.client.store import Earned, Store, StoredPlan
@@ -41,6 +42,7 @@ from speedpay.peer.effects import (
     Redeem,
     SavePayee,
     SavePayer,
+    SaveReceipt,
     Send,
     Withhold,
 )
@@ -51,11 +53,13 @@ from speedpay.peer.messages import (
     Ask,
     Bid,
     ErrorMessage,
+    HeadMessage,
     Hello,
     Message,
     Pause,
     Prospect,
     Quote,
+    ReceiptMessage,
     Resume,
     StopMessage,
 )
@@ -196,7 +200,7 @@ class Market:
         buyer = Buyer(
             self._account.domain, stored.plan, stored.money_class, piece_bytes,
             self._store.settled(stored), channels, partial(self.spending.permit, stored.id), shade,
-            seed=secrets.token_bytes(16),
+            seed=secrets.token_bytes(16), infohash=stored.infohash,
         )  # fmt: skip
         purchase = Purchase(stored, buyer, buyer.explain(), {})
         self.purchases[stored.infohash] = purchase
@@ -231,10 +235,12 @@ class Market:
                 self._perform(inquirer.ask(peer.connection, wanted, now))
 
     def unsettled(self, infohash: bytes) -> bool:
-        """Whether a payee that is here has yet to confirm a voucher, or the ledger to answer an order."""
-        unconfirmed = self.purchases[infohash].buyer.purse.unconfirmed()
-        here = self._in_use(infohash)
-        return bool(self._asking[infohash]) or any(c.statement.channel in here for c in unconfirmed)
+        """Whether a payee that is here has yet to confirm a voucher or give its receipt, or the ledger to
+        answer an order."""
+        buyer, here = self.purchases[infohash].buyer, self._in_use(infohash)
+        if self._asking[infohash] or buyer.demanded:
+            return True
+        return any(c.statement.channel in here for c in buyer.purse.unconfirmed())
 
     def unclosed(self, infohash: bytes) -> bool:
         """Whether a payee that is here, and knows that we are done, has yet to close its channel."""
@@ -307,11 +313,13 @@ class Market:
         """A message goes to the side that it is for; of those that go either way the channel tells."""
         if isinstance(message, Hello):
             key = self._account.keys.payee_key(peer.infohash)
-            return self.seller.met(peer.connection, key, peer.place, peer.wants, utc)
+            return self.seller.met(peer.connection, key, peer.place, peer.wants, utc, peer.infohash)
+        if isinstance(message, HeadMessage):
+            return []
         selling = isinstance(message, _EITHER_WAY) and self.seller.has_channel(
             peer.connection, message.channel
         )
-        buying = isinstance(message, Ask | Quote | Ack | Prospect | ErrorMessage)
+        buying = isinstance(message, Ask | Quote | Ack | ReceiptMessage | Prospect | ErrorMessage)
         if not selling and (buying or isinstance(message, _EITHER_WAY)):
             purchase = self.purchases.get(peer.infohash)
             if isinstance(message, Ask):
@@ -378,10 +386,10 @@ class Market:
                     self._ban(effect.connection, effect.reason)
                 case Note():
                     self._note(effect.text)
-                case SavePayer() | SavePayee():
+                case SavePayer() | SavePayee() | SaveReceipt():
                     pass
 
-    def _save(self, effects: Iterable[Effect]) -> None:
+    def _save(self, effects: Sequence[Effect]) -> None:
         paying: dict[bytes, PayerChannel] = {}
         paid: list[tuple[bytes, PayeeChannel, SignedStatement | None]] = []
         for effect in effects:
@@ -392,6 +400,9 @@ class Market:
         if paying or paid:
             self._store.save_channels(paying.values(), paid, self.spending.utc)
         self._store.let_go()
+        for effect in effects:
+            if isinstance(effect, SaveReceipt):
+                Records(self._store).keep_receipt(effect.receipt, effect.salt)
 
     def _swarm_of(self, channel: PayeeChannel) -> bytes:
         identity = channel.statement.channel

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from speedpay.channel.voucher import SignedStatement, Statement, Voucher, with_more_escrow
-from speedpay.client.records import Records
+from speedpay.client.records import KeptReceipt, Records
 from speedpay.errors import Malformed, SpeedpayError
 from speedpay.ledger_api import strict
 from speedpay.ledger_api.answers import ChannelView, Outcome
@@ -36,7 +36,8 @@ class Said:
 @dataclass(slots=True)
 class Proved:
     """One channel. ``promised``: the highest voucher that these records know of; ``said``: the ledger's
-    word, once its signature is checked; ``recorded``: what these records say was paid, None while open."""
+    word, once its signature is checked; ``recorded``: what these records say was paid, None while open.
+    ``receipt``: the payee's word, likewise; None where it gave none."""
 
     channel: bytes
     statement: Statement | None
@@ -44,6 +45,7 @@ class Proved:
     recorded: Amount | None
     at: int | None = None
     said: Said | None = None
+    receipt: KeptReceipt | None = None
     broken: list[str] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
 
@@ -120,6 +122,24 @@ class Prover:
         _compare_bought(found, said)
         if said.voucher is not None:
             self.voucher(found, said.voucher)
+
+    def receipt(self, found: Proved, infohash: bytes) -> None:
+        """What its payee signed at the end of the sale, for the content that this purchase was of."""
+        if found.statement is None:
+            return
+        try:
+            kept = self._records.receipt(found.channel)
+            if kept is not None:
+                kept.of(infohash).check(self._domain, found.statement.payee_key)
+        except SpeedpayError as error:
+            found.broken.append(f"the receipt of its payee does not hold: {error}")
+            return
+        found.receipt = kept
+        if kept is not None and kept.cumulative > found.promised:
+            found.broken.append(
+                f"its payee signed that it holds {kept.cumulative} tok, these records know of vouchers over"
+                f" {found.promised} tok"
+            )
 
     def sold(self, found: Proved, account: bytes) -> None:
         """The answer to a redemption, as the payee of ``account`` keeps it."""

@@ -60,6 +60,7 @@ def judged(bought: Bought, name: str, prover: Prover) -> Purchase:
         found = Proved(row.channel, None, row.signed, row.paid)
         prover.statement(found, row.statement, row.signature)
         prover.bought(found)
+        prover.receipt(found, bought.infohash)
         if found.statement is not None and found.promised > _escrow(found):
             found.broken.append(
                 f"vouchers over {found.promised} tok, more than its escrow of {_escrow(found)} tok"

@@ -14,6 +14,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
+from speedpay.channel.receipt import PayeeReceipt, content_commitment
 from speedpay.client import tables
 from speedpay.client.database import Database
 from speedpay.errors import Malformed, ProofBroken, SpeedpayError
@@ -22,7 +23,7 @@ from speedpay.ledger_api.answers import certificate_to_json, read_certificate
 from speedpay.ledger_api.attested import SignedAnswer
 from speedpay.ledger_api.strict import Fields
 from speedpay.signing import Certificate
-from speedpay.units import Amount, MoneyClass
+from speedpay.units import MAX_UTOK, Amount, MoneyClass
 
 _MAX_NAME = 255
 HOUR_S = 3600
@@ -89,6 +90,24 @@ class Kept:
 
     answer: SignedAnswer
     at: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeptReceipt:
+    """A payee's receipt without its commitment: that is made of ``salt`` and the purchase's infohash."""
+
+    channel: bytes
+    cumulative: Amount
+    byte_count: int
+    salt: bytes
+    time: int
+    signature: bytes
+
+    def of(self, infohash: bytes) -> PayeeReceipt:
+        return PayeeReceipt(
+            self.channel, self.cumulative, self.byte_count,
+            content_commitment(self.salt, infohash), self.time, self.signature,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +244,37 @@ class Records:
         if not isinstance(row.body, bytes):
             raise Malformed("is not what was written", field="answer")
         return Kept(SignedAnswer.from_bytes(row.body), row.at)
+
+    # --- the payee's word ------------------------------------------------------------------------
+
+    def keep_receipt(self, receipt: PayeeReceipt, salt: bytes) -> None:
+        """It takes the place of an older one of its channel, unless that speaks of more."""
+        table = tables.payee_receipts
+        row = {
+            "cumulative": receipt.cumulative.utok, "byte_count": receipt.byte_count, "salt": salt,
+            "time": receipt.time, "signature": receipt.signature,
+        }  # fmt: skip
+        query = insert(table).values(row | {"channel": receipt.channel})
+        newer = table.c.cumulative <= query.excluded.cumulative
+        with self._database.write() as db:
+            db.execute(
+                query.on_conflict_do_update(index_elements=["channel"], set_=row, where=newer)
+            )
+
+    def receipt(self, channel: bytes) -> KeptReceipt | None:
+        """Raises Malformed when what was kept cannot be read any more."""
+        table = tables.payee_receipts
+        with self._database.read() as db:
+            row = db.execute(sa.select(table).where(table.c.channel == channel)).first()
+        if row is None:
+            return None
+        numbers, octets = (row.cumulative, row.byte_count, row.time), (row.salt, row.signature)
+        whole = all(type(one) is int and 0 <= one <= MAX_UTOK for one in numbers)
+        if not (whole and all(isinstance(one, bytes) for one in octets)):
+            raise Malformed("is not what was written", field="receipt")
+        return KeptReceipt(
+            channel, Amount(row.cumulative), row.byte_count, row.salt, row.time, row.signature
+        )
 
     # --- traffic ---------------------------------------------------------------------------------
 

@@ -6,8 +6,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 #: Files of an earlier version gain the tables they lack; what they have keeps its columns.
-VERSION = 2
-UPGRADED_FROM = (0, 1)
+VERSION = 3
+UPGRADED_FROM = (0, 1, 2)
 METADATA = sa.MetaData()
 _blob, _whole, _text = sa.LargeBinary, sa.BigInteger, sa.Text
 
@@ -73,6 +73,17 @@ receipts = sa.Table(
     sa.Column("predicted_ms", _whole),
     sa.Column("predicted_utok", _whole),
     sa.Column("gain_ppm", _whole),
+)  # fmt: skip
+#: What the payee of a channel signed when the sale ended (``channel/receipt.py``): the newest. ``salt``: with
+#: it and the infohash of the channel's plan its commitment is made again.
+payee_receipts = sa.Table(
+    "payee_receipts", METADATA,
+    sa.Column("channel", _blob, primary_key=True),
+    sa.Column("cumulative", _whole, nullable=False),
+    sa.Column("byte_count", _whole, nullable=False),
+    sa.Column("salt", _blob, nullable=False),
+    sa.Column("time", _whole, nullable=False),
+    sa.Column("signature", _blob, nullable=False),
 )  # fmt: skip
 #: Answers of the ledger with its signature, whole; one may be about several channels.
 answers = sa.Table(

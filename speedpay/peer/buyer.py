@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 
 from speedpay.channel.life import State, Step, follow
 from speedpay.channel.payer import PayerChannel
+from speedpay.channel.receipt import NO_INFOHASH
 from speedpay.errors import ChannelClosed, OutOfOrder, OverLimit, WrongChannel
 from speedpay.market.bidder import Plan
 from speedpay.market.gain import Gain, Rules
@@ -21,17 +22,20 @@ from speedpay.peer.measuring import Measuring
 from speedpay.peer.messages import (
     Ack,
     Ask,
+    DemandMessage,
     ErrorMessage,
     Message,
     Open,
     Pause,
     Prospect,
     Quote,
+    ReceiptMessage,
     Resume,
     StopMessage,
 )
 from speedpay.peer.offers import Offers
 from speedpay.peer.purse import without_caps
+from speedpay.peer.receipts import Demanded
 from speedpay.peer.sale import Sale
 from speedpay.peer.selection import BUSY, PROVE_S, Explorer, View, candidates, places, to_make_room
 from speedpay.signing import Domain, SigningKey
@@ -53,11 +57,14 @@ class Buyer(Offers):
         shade: bool = True,
         rules: Rules | None = None,
         seed: bytes = b"",
+        infohash: bytes = NO_INFOHASH,
     ) -> None:
         """``settled`` and ``channels``: what the store remembers of this plan (paid on channels that
         are closed, and those still open). ``caps``: as ``Purse``. ``shade``: see ``peer/offers.py``.
-        ``rules``: how the gain is measured. ``seed``: which unknown sellers are tried."""
+        ``rules``: how the gain is measured. ``seed``: secret; it says which unknown sellers are tried,
+        and receipts' salts come from it. ``infohash``: 20 bytes, of what is bought."""
         super().__init__(domain, plan, piece_bytes, settled, channels, caps, shade)
+        self.demanded = Demanded(domain, infohash, seed)
         self.measuring = Measuring(rules or Rules())
         self._explorer = Explorer(seed)
         self._class = money_class
@@ -83,6 +90,8 @@ class Buyer(Offers):
         if isinstance(message, Prospect):
             self.inquirer.heard(connection, message, now)
             return self._offer(sale, now)
+        if isinstance(message, ReceiptMessage):
+            return self.demanded.heard(connection, message, utc)
         if isinstance(message, ErrorMessage):
             return self._refused_by_seller(sale, message, now)
         if isinstance(message, Ack | Pause | Resume | StopMessage):
@@ -114,6 +123,7 @@ class Buyer(Offers):
         What is due by now is signed: it is shown when the peer comes back, or given to the ledger.
         """
         self.inquirer.gone(connection)
+        self.demanded.gone(connection)
         sale = self.sales.pop(connection, None)
         if sale is None or sale.channel is None:
             self.meter.deliveries.pop(connection, None)
@@ -230,11 +240,14 @@ class Buyer(Offers):
         return effects
 
     def _refused_by_seller(self, sale: Sale, message: ErrorMessage, now: float) -> list[Effect]:
-        """Only a refusal of our channel matters: the peer goes back to the free lane.
+        """Only a refusal of our channel matters, or of a demand, whose receipt will not come: the peer
+        goes back to the free lane.
 
         For now, if the channel is closed (another one may follow) or still in use on a connection
         that the seller believes alive; for the rest of this connection otherwise.
         """
+        if message.reference == DemandMessage.TYPE:
+            self.demanded.gone(sale.connection)
         if message.reference != Open.TYPE or sale.state is not State.OPENING or sale.waiting:
             return []
         sale.state, sale.retry_at = follow(sale.state, Step.REFUSE), now + RETRY_S
@@ -246,6 +259,13 @@ class Buyer(Offers):
         self._left_on[identity] = sale.connection, sale.base
         self._bury(sale, identity)
         return [AwaitClose(identity)]
+
+    def _farewell(self, sale: Sale, channel: PayerChannel) -> list[Effect]:
+        """A receipt is demanded before the stop, after which its seller may know the channel no more."""
+        farewell = super()._farewell(sale, channel)
+        if not channel.signed:
+            return farewell
+        return [self.demanded.demand(sale.connection, channel.statement), *farewell]
 
     def _pause(self, sale: Sale, now: float) -> list[Effect]:
         """Paying rests or goes on, or is measured: the seller is asked to, and its own word counts; but one

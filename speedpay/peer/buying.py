@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from speedpay.channel.life import State
 from speedpay.channel.payee import PayeeChannel
+from speedpay.channel.receipt import NO_INFOHASH
 from speedpay.market.allocator import Demand
 from speedpay.market.window import FORGIVEN_BYTES, FORGIVEN_DIVISOR, Window
 from speedpay.peer.bids import Bids
@@ -15,6 +16,8 @@ from speedpay.units import NO_PRICE, ZERO, Amount, Price
 
 #: Inquiries answered a second, for each connection: an answer computes the shares of everybody.
 INQUIRIES_PER_S, INQUIRY_BURST = 2.0, 8.0
+#: Receipts signed a second, likewise: each costs a signature.
+RECEIPTS_PER_S, RECEIPT_BURST = 1.0, 4.0
 
 
 @dataclass(slots=True)
@@ -23,8 +26,9 @@ class Buying:
 
     ``taken``: its bid was at or above the ask when it was made, which binds us while the bid holds.
     ``billing``: (number of our message, on): from which of our messages on served bytes are billed, or
-    not. ``held``: the buyer asked for the pause. ``ended``: channels that ended on this connection.
-    ``billed_at``: the price of the newest block on the bill.
+    not. ``held``: the buyer asked for the pause. ``ended``: channels that ended on this connection, with
+    the total held and the bytes billed. ``billed_at``: the price of the newest block on the bill.
+    ``infohash``: 20 bytes, of what is sold.
     """
 
     connection: int
@@ -41,11 +45,15 @@ class Buying:
     withheld: bool = False
     taken: bool = False
     held: bool = False
-    ended: list[bytes] = field(default_factory=list)
+    ended: dict[bytes, tuple[Amount, int]] = field(default_factory=dict)
     billed_at: Price = NO_PRICE
     inquiries: Bucket = field(
         default_factory=lambda: Bucket(INQUIRIES_PER_S, INQUIRY_BURST, INQUIRY_BURST)
     )
+    receipts: Bucket = field(
+        default_factory=lambda: Bucket(RECEIPTS_PER_S, RECEIPT_BURST, RECEIPT_BURST)
+    )
+    infohash: bytes = NO_INFOHASH
 
     @property
     def price(self) -> Price:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from speedpay.channel.payee import PayeeChannel
 from speedpay.channel.payer import PayerChannel
+from speedpay.channel.receipt import PayeeReceipt
 from speedpay.channel.voucher import SignedStatement
 from speedpay.peer.messages import Message
 from speedpay.units import Amount
@@ -56,6 +57,14 @@ class SavePayee:
 
 
 @dataclass(frozen=True, slots=True)
+class SaveReceipt:
+    """A payee's receipt, and the salt (32 bytes) with which its buyer can show what was bought."""
+
+    receipt: PayeeReceipt
+    salt: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Redeem:
     """The seller is done with this channel: redeem its best voucher and close it."""
 
@@ -89,5 +98,6 @@ class Note:
 
 
 Effect = (
-    Send | LockEscrow | AddEscrow | SavePayer | SavePayee | Redeem | AwaitClose | Withhold | Ban | Note
+    Send | LockEscrow | AddEscrow | SavePayer | SavePayee | SaveReceipt | Redeem | AwaitClose | Withhold
+    | Ban | Note
 )  # fmt: skip

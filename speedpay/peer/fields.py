@@ -9,6 +9,7 @@ from typing import Any
 from speedpay.channel.voucher import STATEMENT_BYTES, Statement
 from speedpay.errors import Malformed
 from speedpay.peer import bencode
+from speedpay.proof.head import HEAD_BYTES, EpochHead
 from speedpay.units import MAX_UTOK, Amount, MoneyClass, Price, Share
 
 _CLASSES = {1: MoneyClass.TOKEN, 2: MoneyClass.CREDIT}
@@ -101,3 +102,16 @@ def classes(key: bytes) -> Field:
 def statement(key: bytes) -> Field:
     body = octets(key, STATEMENT_BYTES)
     return Field(key, lambda v, f: Statement.from_bytes(body.read(v, f), f), Statement.to_bytes)
+
+
+def epoch_head(key: bytes) -> Field:
+    body = octets(key, HEAD_BYTES)
+
+    def read(value: bencode.Value, field: str) -> EpochHead:
+        found = body.read(value, field)
+        try:
+            return EpochHead.from_bytes(found)
+        except Malformed as error:
+            raise Malformed(f"is no head: {error}", field=field) from error
+
+    return Field(key, read, EpochHead.to_bytes)

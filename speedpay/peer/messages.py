@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
+from speedpay.channel.receipt import SALT_BYTES, PayeeReceipt
 from speedpay.channel.voucher import SignedStatement, Statement, Voucher
 from speedpay.errors import Malformed
 from speedpay.peer import bencode
@@ -17,6 +18,7 @@ from speedpay.peer.fields import (
     amount,
     ascii_text,
     classes,
+    epoch_head,
     integer,
     integers,
     octets,
@@ -25,10 +27,13 @@ from speedpay.peer.fields import (
     share,
     statement,
 )
+from speedpay.proof.evidence import CertifiedHead
+from speedpay.proof.head import EpochHead, SignedHead
 from speedpay.signing import (
     HASH_BYTES,
     PUBLIC_KEY_BYTES,
     SIGNATURE_BYTES,
+    Certificate,
     Domain,
     SigningKey,
     verify,
@@ -181,6 +186,35 @@ class Ack:
     window: int
 
 
+@dataclass(frozen=True, slots=True)
+class ReceiptMessage:
+    """Answers a demand: what the seller holds and billed, signed by its payee key."""
+
+    TYPE: ClassVar[int] = 8
+    WIRE: ClassVar[tuple[Field, ...]] = (
+        octets(b"c", HASH_BYTES), amount(b"n"), integer(b"b", 0, 2**53), octets(b"h", HASH_BYTES),
+        integer(b"t", 0, 2**40), octets(b"s", SIGNATURE_BYTES),
+    )  # fmt: skip
+    channel: bytes
+    cumulative: Amount
+    byte_count: int
+    commitment: bytes
+    time: int
+    signature: bytes
+
+    @classmethod
+    def of(cls, one: PayeeReceipt) -> ReceiptMessage:
+        return cls(
+            one.channel, one.cumulative, one.byte_count, one.commitment, one.time, one.signature
+        )
+
+    def receipt(self) -> PayeeReceipt:
+        return PayeeReceipt(
+            self.channel, self.cumulative, self.byte_count, self.commitment, self.time,
+            self.signature,
+        )  # fmt: skip
+
+
 _TOTALS = (octets(b"c", HASH_BYTES), amount(b"n"), integer(b"b", 0, 2**53))
 
 
@@ -213,6 +247,58 @@ class StopMessage:
     channel: bytes
     cumulative: Amount
     byte_count: int
+
+
+def _other_head(key: bytes) -> Field:
+    """One more head message's dictionary, without another in it."""
+
+    def read(value: bencode.Value, field: str) -> HeadMessage:
+        if not isinstance(value, dict) or key in value:
+            raise Malformed("must be the dictionary of one head", field=field)
+        found = _from_wire(HeadMessage, value, field)
+        assert isinstance(found, HeadMessage)
+        return found
+
+    return Field(key, read, lambda value: _to_wire(value), optional=True)
+
+
+@dataclass(frozen=True, slots=True)
+class HeadMessage:
+    """An epoch's head as the ledger signed it, with its signer's certificate; the same for everyone.
+
+    ``not_before`` … ``certificate``: by them the root key answers for the response key. ``other``: a
+    second head, which contradicts this one.
+    """
+
+    TYPE: ClassVar[int] = 12
+    WIRE: ClassVar[tuple[Field, ...]] = (
+        epoch_head(b"h"), octets(b"s", SIGNATURE_BYTES), octets(b"k", PUBLIC_KEY_BYTES),
+        integer(b"a", 0, 2**40), integer(b"z", 0, 2**40), octets(b"r", PUBLIC_KEY_BYTES),
+        octets(b"g", SIGNATURE_BYTES), _other_head(b"o"),
+    )  # fmt: skip
+    head: EpochHead
+    signature: bytes
+    response_key: bytes
+    not_before: int
+    not_after: int
+    root_key: bytes
+    certificate: bytes
+    other: HeadMessage | None = None
+
+    @classmethod
+    def of(cls, one: CertifiedHead, other: CertifiedHead | None = None) -> HeadMessage:
+        by = one.certificate
+        return cls(
+            one.signed.head, one.signed.signature, by.response_key, by.not_before, by.not_after,
+            by.root_key, by.signature, cls.of(other) if other else None,
+        )  # fmt: skip
+
+    def certified(self) -> CertifiedHead:
+        """Without ``other``. Nothing of it is checked yet but its shape."""
+        by = Certificate(
+            self.root_key, self.response_key, self.not_before, self.not_after, self.certificate
+        )
+        return CertifiedHead(SignedHead(self.head, self.signature), by)
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,16 +339,28 @@ class Prospect:
     uplink: int
 
 
-#: Types 8 (receipt) and 12 (head) are reserved.
+@dataclass(frozen=True, slots=True)
+class DemandMessage:
+    """Asks for a receipt. ``commitment``: ``content_commitment`` of ``salt`` and this swarm's infohash."""
+
+    TYPE: ClassVar[int] = 16
+    WIRE: ClassVar[tuple[Field, ...]] = (
+        octets(b"c", HASH_BYTES), octets(b"y", SALT_BYTES), octets(b"z", HASH_BYTES),
+    )  # fmt: skip
+    channel: bytes
+    salt: bytes
+    commitment: bytes
+
+
 Message = (
-    Hello | Ask | Bid | Quote | Open | TopUp | VoucherMessage | Ack
-    | Pause | Resume | StopMessage | ErrorMessage | Inquiry | Prospect
+    Hello | Ask | Bid | Quote | Open | TopUp | VoucherMessage | Ack | ReceiptMessage
+    | Pause | Resume | StopMessage | HeadMessage | ErrorMessage | Inquiry | Prospect | DemandMessage
 )  # fmt: skip
 BY_TYPE: dict[int, type[Message]] = {
     kind.TYPE: kind
     for kind in (
-        Hello, Ask, Bid, Quote, Open, TopUp, VoucherMessage, Ack, Pause, Resume, StopMessage, ErrorMessage,
-        Inquiry, Prospect,
+        Hello, Ask, Bid, Quote, Open, TopUp, VoucherMessage, Ack, ReceiptMessage, Pause, Resume, StopMessage,
+        HeadMessage, ErrorMessage, Inquiry, Prospect, DemandMessage,
     )
 }  # fmt: skip
 
@@ -299,8 +397,8 @@ def decode(payload: bytes) -> Message:
     return _from_wire(kind, wire)
 
 
-def _from_wire(kind: type[Message], wire: dict[bytes, bencode.Value]) -> Message:
-    name = kind.__name__.removesuffix("Message").lower()
+def _from_wire(kind: type[Message], wire: dict[bytes, bencode.Value], name: str = "") -> Message:
+    name = name or kind.__name__.removesuffix("Message").lower()
     found: dict[str, Any] = {}
     known = {spec.key for spec in kind.WIRE}
     for key in wire:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from speedpay.channel.life import State, Step, follow
 from speedpay.channel.payee import EXPIRY_MARGIN_S, PayeeChannel
+from speedpay.channel.receipt import NO_INFOHASH
 from speedpay.channel.voucher import SignedStatement
 from speedpay.errors import (
     AboveEscrow,
@@ -34,6 +35,7 @@ from speedpay.peer.messages import (
     Ack,
     Ask,
     Bid,
+    DemandMessage,
     ErrorMessage,
     Inquiry,
     Message,
@@ -46,6 +48,7 @@ from speedpay.peer.messages import (
     TopUp,
     VoucherMessage,
 )
+from speedpay.peer.receipts import signed_receipt
 from speedpay.signing import Certificate, Domain, SigningKey
 from speedpay.units import MIB, NO_PRICE, ZERO, Amount, MoneyClass, Price, Share, Value
 
@@ -101,11 +104,13 @@ class Seller:
     # --- what peers do ---------------------------------------------------------------------------
 
     def met(
-        self, connection: int, payee_key: SigningKey, place: str, wants: bool, utc: int
-    ) -> list[Effect]:
+        self, connection: int, payee_key: SigningKey, place: str, wants: bool, utc: int,
+        infohash: bytes = NO_INFOHASH,
+    ) -> list[Effect]:  # fmt: skip
         """A peer that speaks our protocol gets the ask. ``payee_key`` is this swarm's, ``place`` its
         address's (``market/place.py``)."""
         buying = self._buying.setdefault(connection, Buying(connection, payee_key, place))
+        buying.infohash = infohash
         buying.wants = wants
         return self._ask(buying, utc)
 
@@ -133,6 +138,8 @@ class Seller:
             return self._about_channel(buying, message, now)
         if isinstance(message, Inquiry):
             return self._prospect(buying, message, now)
+        if isinstance(message, DemandMessage):
+            return self._receipt(buying, message, now, utc)
         if isinstance(message, ErrorMessage):
             return []
         raise OutOfOrder("is not a buyer's message", field="message")
@@ -286,6 +293,24 @@ class Seller:
         )
         return [Send(buying.connection, answer)]
 
+    def _receipt(
+        self, buying: Buying, message: DemandMessage, now: float, utc: int
+    ) -> list[Effect]:
+        """Of the channel in use, or of one that ended on this connection."""
+        if not buying.receipts.take(now):
+            raise OverLimit("too many demands", field="demand")
+        channel, window = buying.channel, buying.window
+        if channel is not None and buying.uses(message.channel):
+            held, billed = channel.accepted, window.billed_bytes
+        elif message.channel in buying.ended:
+            held, billed = buying.ended[message.channel]
+        else:
+            raise ChannelUnknown("was not opened on this connection", field="demand.channel")
+        receipt = signed_receipt(
+            buying.key, self._domain, buying.infohash, message, held, billed, utc
+        )
+        return [Send(buying.connection, receipt)]
+
     def _all_demands(self, now: float) -> list[Demand]:
         return [*self.demands(now), *self.ordinary]
 
@@ -363,6 +388,7 @@ class Seller:
         except (NotIncreasing, ChannelClosed, AboveEscrow):
             return []  # above: the top-up that it follows crossed our stop as well
         self._channels[message.channel] = channel
+        buying.ended[message.channel] = channel.accepted, buying.ended[message.channel][1]
         told = Send(buying.connection, Ack(message.channel, channel.accepted, 0))
         return [SavePayee(channel, None), told, Redeem(message.channel)]
 
@@ -412,13 +438,15 @@ class Seller:
     def _end(self, buying: Buying, say: bool = True) -> list[Effect]:
         """Over: redeem and close. The peer goes on in the free lane and may bid again."""
         assert buying.channel is not None
-        identity = buying.channel.statement.channel
+        identity, held = buying.channel.statement.channel, buying.channel.accepted
         effects: list[Effect] = [self._totals(buying, StopMessage)] if say else []
         if buying.withheld:
             effects.append(Withhold(buying.connection, False))
         buying.state = follow(follow(buying.state, Step.STOP), Step.SETTLE)
         buying.channel, buying.billing, buying.withheld, buying.held = None, [], False, False
-        buying.ended = [*buying.ended, identity][-_MAX_ENDED:]
+        buying.ended[identity] = held, buying.window.billed_bytes
+        for old in list(buying.ended)[:-_MAX_ENDED]:
+            del buying.ended[old]
         self._close(identity)
         return [*effects, Redeem(identity)]
 

@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from speedpay.channel.receipt import PayeeReceipt, content_commitment
 from speedpay.cli import main
 from speedpay.client.records import Records
+from speedpay.signing import Domain
+from speedpay.units import MIB, Amount
 from tests.scenarios.clients import (
-    MIB,
     PORT,
     WELCOME,
     Content,
@@ -107,6 +109,12 @@ def test_receipts_and_earnings_add_up_to_the_ledgers_balances_and_tampering_is_t
     for one in full["channels"]:
         assert int(one["paid_utok"]) + int(one["refunded_utok"]) == int(one["escrow_utok"])
         assert len(bytes.fromhex(one["voucher_signature"])) == 64
+        signed = one["receipt"]
+        PayeeReceipt(
+            bytes.fromhex(one["channel"]), Amount(int(one["voucher_utok"])), signed["bytes"],
+            content_commitment(bytes.fromhex(signed["salt"]), contents[0].infohash),
+            signed["signed_at"], bytes.fromhex(signed["signature"]),
+        ).check(Domain("devnet", town.ledger.id), bytes.fromhex(one["payee"]))  # fmt: skip
 
     code, out, err = run(payee, "earnings", "--json")
     assert code == 0, err
@@ -138,6 +146,14 @@ def test_receipts_and_earnings_add_up_to_the_ledgers_balances_and_tampering_is_t
         (payer, "receipts", "paid = paid + 1", "receipts", "the receipt says"),
         (payer, "receipts", "paid = paid - 1 WHERE paid > 0", "receipts", "the receipt says"),
         (payer, "paying", "signed = 'much'", "receipts", "not a number any more"),
+        (
+            payer,
+            "payee_receipts",
+            "cumulative = cumulative - 1",
+            "receipts",
+            "of its payee does not",
+        ),
+        (payer, "payee_receipts", "salt = zeroblob(32)", "receipts", "of its payee does not"),
         (payer, "answers", "body = 'no bytes'", "receipts", "was changed where it was kept"),
         (payer, "answers", ONE_LETTER, "receipts", "does not hold"),
         (payee, "paid", "redeemed = redeemed + 1", "earnings", "the ledger signed"),
@@ -157,10 +173,12 @@ def test_receipts_and_earnings_add_up_to_the_ledgers_balances_and_tampering_is_t
         path.write_bytes(before)
     with closing(sqlite3.connect(payer.home / "client.db")) as db:
         db.execute("DELETE FROM closings")  # as a file of an earlier version has none
+        db.execute("DELETE FROM payee_receipts")
         db.commit()
     code, out, err = run(payer, "receipts", "1")
     assert code == 0, err
     assert "kept no closing answer" in out
+    assert "receipt   none: its payee gave none" in out
     assert "every µtok is in an answer" not in out
 
 

@@ -44,6 +44,7 @@ from speedpay.peer.messages import (
     Pause,
     Prospect,
     Quote,
+    ReceiptMessage,
     Resume,
     StopMessage,
     VoucherMessage,
@@ -507,7 +508,8 @@ class World:
         either = isinstance(message, EITHER_WAY)
         selling = either and client.seller.has_channel(end.number, message.channel)  # type: ignore[union-attr]
         if not selling and (
-            either or isinstance(message, Ask | Quote | Ack | Prospect | ErrorMessage)
+            either
+            or isinstance(message, Ask | Quote | Ack | ReceiptMessage | Prospect | ErrorMessage)
         ):
             if client.buyer is None:
                 return []

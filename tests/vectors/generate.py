@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from speedpay.channel.receipt import PayeeReceipt, content_commitment
 from speedpay.channel.voucher import (
     Assignment,
     Closing,
@@ -29,7 +30,9 @@ from speedpay.peer.messages import (
     Ack,
     Ask,
     Bid,
+    DemandMessage,
     ErrorMessage,
+    HeadMessage,
     Hello,
     Inquiry,
     Message,
@@ -37,6 +40,7 @@ from speedpay.peer.messages import (
     Pause,
     Prospect,
     Quote,
+    ReceiptMessage,
     Resume,
     StopMessage,
     TopUp,
@@ -46,6 +50,7 @@ from speedpay.peer.messages import (
 )
 from speedpay.signing import Certificate, Domain, SigningKey, digest, ledger_id
 from speedpay.units import GIB, KIB, MIB, Amount, MoneyClass, Price, Share
+from tests.vectors.heads import certified, heads, heads_file
 from tests.vectors.proof import proof_file
 
 FOLDER = Path(__file__).parent
@@ -78,6 +83,13 @@ ASK = Ask(
     3_000_001, PAYEE.public, Price(24_414), frozenset(MoneyClass), Amount(1_000), Share(250_000),
     1_800_000_600, bytes(64),
 ).signed(PAYEE, DOMAIN)  # fmt: skip
+INFOHASH, SALT = hashlib.sha256(b"content").digest()[:20], hashlib.sha256(b"salt").digest()
+COMMITMENT = content_commitment(SALT, INFOHASH)
+RECEIPT = PayeeReceipt.sign(
+    PAYEE, DOMAIN, CHANNEL, Amount(1_525), 65_536, COMMITMENT, 1_800_000_100
+)
+HEADS = heads(DOMAIN)
+FIRST, TWIN = (certified(HEADS[n], RESPONSE, DOMAIN, CERTIFICATE) for n in ("first", "twin"))
 
 MESSAGES: dict[str, Message] = {
     "hello": Hello((1,), DOMAIN.ledger_id, DOMAIN.network),
@@ -90,12 +102,16 @@ MESSAGES: dict[str, Message] = {
     "topup": TopUp(TOPPED_UP, SIGNED_TOP_UP.signature),
     "voucher": VoucherMessage(CHANNEL, VOUCHER.cumulative, VOUCHER.signature, 65_536, 16_384),
     "ack": Ack(CHANNEL, Amount(1_525), 131_072),
+    "receipt": ReceiptMessage.of(RECEIPT),
     "pause": Pause(CHANNEL, Amount(1_525), 65_536),
     "resume": Resume(CHANNEL, Amount(1_525), 65_536),
     "stop": StopMessage(CHANNEL, Amount(1_525), 65_536),
+    "evidence": HeadMessage.of(FIRST, TWIN),
+    "head": HeadMessage.of(FIRST),
     "error": ErrorMessage("channel_closed", 4),
     "inquiry": Inquiry(7, (Price(0), Price(12_207), Price(24_414))),
     "prospect": Prospect(7, (524_288, 6_291_456, 8_388_608), 9, 16_777_216),
+    "demand": DemandMessage(CHANNEL, SALT, COMMITMENT),
 }
 
 
@@ -111,14 +127,16 @@ def refused_encodings() -> dict[str, bytes]:
     ack: dict[bytes, bencode.Value] = {b"c": CHANNEL, b"n": 1, b"w": 1}
     statement = STATEMENT.to_bytes()
     unknown_class = statement[:114] + b"\x02" + statement[115:]
+    head = bencode.decode(encode(MESSAGES["head"])[2:])
+    evidence = bencode.decode(encode(MESSAGES["evidence"])[2:])
+    assert isinstance(head, dict)
+    assert isinstance(evidence, dict)
     off_curve = statement[:32] + b"\x05" + statement[33:]
     return {
         "empty": b"",
         "no type": b"\x01",
         "version 0": b"\x00" + bid[1:],
         "version 2": b"\x02" + bid[1:],
-        "receipt is reserved": _wire(8, {}),
-        "head is reserved": _wire(12, {}),
         "unknown type": _wire(200, {}),
         "longer than 4096 bytes": bid + bytes(4096),
         "not a dictionary": b"\x01\x02" + bencode.encode([1, 2]),
@@ -154,6 +172,15 @@ def refused_encodings() -> dict[str, bytes]:
         "network with a space": _wire(0, {b"v": [1], b"l": bytes(32), b"n": b"a b"}),
         "no class of money": encode(ASK).replace(b"1:ci3e", b"1:ci0e"),
         "error code too long": _wire(13, {b"c": b"x" * 33, b"t": 0}),
+        "receipt without a commitment": encode(MESSAGES["receipt"]).replace(
+            b"1:h32:" + COMMITMENT, b""
+        ),
+        "demand without a salt": _wire(16, {b"c": CHANNEL, b"z": COMMITMENT}),
+        "head of epoch 0": _wire(12, {**head, b"h": bytes(224)}),
+        "head of 223 bytes": _wire(12, {**head, b"h": FIRST.signed.head.to_bytes()[:-1]}),
+        "head that follows nothing": _wire(12, {**head, b"h": bytes(7) + b"\x02" + bytes(216)}),
+        "evidence within evidence": _wire(12, {**head, b"o": evidence}),
+        "evidence that is no head": _wire(12, {**head, b"o": {b"h": head[b"h"]}}),
         "statement cut short": _wire(5, {b"b": statement[:-1], b"s": bytes(64)}),
         "statement of unknown money": _wire(5, {b"b": unknown_class, b"s": bytes(64)}),
         "statement with a key off the curve": _wire(5, {b"b": off_curve, b"s": bytes(64)}),
@@ -181,7 +208,7 @@ def _refusal(payload: bytes) -> Json:
 
 def signing_file() -> Json:
     body = b"body"
-    kinds = ("ask", "statement", "voucher", "assignment", "certificate")
+    kinds = ("ask", "statement", "voucher", "assignment", "certificate", "receipt", "head")
     signature = PAYER.sign("voucher", DOMAIN, body)
     twin = signature[:32] + (_ORDER - int.from_bytes(signature[32:])).to_bytes(32)
     return {
@@ -230,6 +257,17 @@ def channel_file() -> Json:
             "account": closing.account.hex(),
             "cumulative": closing.cumulative.to_wire(),
             "signature": closing.signature.hex(),
+        },
+        "receipt": {
+            "infohash": INFOHASH.hex(),
+            "salt": SALT.hex(),
+            "commitment": COMMITMENT.hex(),
+            "byte_count": RECEIPT.byte_count,
+            "time": RECEIPT.time,
+            "body": PayeeReceipt.body(
+                CHANNEL, RECEIPT.cumulative, RECEIPT.byte_count, COMMITMENT, RECEIPT.time
+            ).hex(),
+            "signature": RECEIPT.signature.hex(),
         },
         "certificate": {
             "not_before": CERTIFICATE.not_before,
@@ -339,6 +377,7 @@ def files() -> dict[str, str]:
         "messages.json": messages_file(),
         "bids.json": bids_file(),
         "allocator.json": allocator_file(),
+        "heads.json": heads_file(DOMAIN, RESPONSE, CERTIFICATE),
         "proof.json": proof_file(DOMAIN, RESPONSE, CERTIFICATE),
     }
     return {

@@ -15,6 +15,7 @@ import pytest
 
 from speedpay.channel.payee import PayeeChannel
 from speedpay.channel.payer import PayerChannel
+from speedpay.channel.receipt import PayeeReceipt, content_commitment
 from speedpay.channel.voucher import SignedStatement
 from speedpay.client.earnings import Earnings, earnings
 from speedpay.client.proving import Prover
@@ -29,7 +30,7 @@ from speedpay.signing import Domain
 from speedpay.units import MIB, ZERO, Amount, MoneyClass, Share
 from tests.unit.ledger.desk import Desk, Line, fresh
 
-HASH, OTHER = b"\x01" * 20, b"\x02" * 20
+HASH, OTHER, SALT = b"\x01" * 20, b"\x02" * 20, b"\x03" * 32
 PLAN = Plan(
     Share.from_text("0.25"), Amount(10**7), MIB, MIB, Formula.ANCHORED, None, None, None, None
 )
@@ -157,6 +158,56 @@ def test_a_channel_without_a_kept_answer_says_so_and_breaks_nothing(
     assert (found.paid, found.proved, found.problems()) == (Amount(400), ZERO, [])
     (said,) = found.channels[0].missing
     assert said == "kept no closing answer: only these records say that 0.0004 tok were paid"
+
+
+def _payees_word(line: Line, utok: int, infohash: bytes = HASH) -> PayeeReceipt:
+    commitment = content_commitment(SALT, infohash)
+    return PayeeReceipt.sign(
+        line.payee_key,
+        line.desk.service.domain,
+        line.id,
+        Amount(utok),
+        MIB,
+        commitment,
+        1_800_000_000,
+    )
+
+
+def test_the_payees_receipt_is_kept_with_its_salt_and_the_highest_stays(
+    store: Store, desk: Desk
+) -> None:
+    line, bare = desk.line(1000), desk.line(1000)
+    _pay(store, line, 400)
+    _pay(store, bare, 100)
+    records = Records(store)
+    for utok in (300, 400, 200):
+        records.keep_receipt(_payees_word(line, utok), SALT)
+    found = _receipt(store, desk)
+    with_word, without = sorted(found.channels, key=lambda one: one.receipt is None)
+    assert found.problems() == []
+    assert with_word.receipt is not None
+    assert with_word.receipt.cumulative == Amount(400)
+    assert with_word.receipt.of(HASH) == _payees_word(line, 400)
+    assert without.receipt is None
+
+
+def test_a_receipt_of_the_payee_that_does_not_hold_is_told(store: Store, desk: Desk) -> None:
+    line = desk.line(1000)
+    _pay(store, line, 400)
+    records = Records(store)
+    records.keep_receipt(_payees_word(line, 401), SALT)
+    assert _receipt(store, desk).problems() == [
+        "its payee signed that it holds 0.000401 tok, these records know of vouchers over 0.0004 tok"
+    ]
+    forged = replace(_payees_word(line, 402), signature=bytes(64))
+    for wrong in (forged, _payees_word(line, 403, infohash=OTHER)):
+        records.keep_receipt(replace(wrong, cumulative=Amount(500)), SALT)
+        (told,) = _receipt(store, desk).problems()
+        assert told.startswith("the receipt of its payee does not hold: receipt.signature")
+    with store.write() as db:
+        db.exec_driver_sql("UPDATE payee_receipts SET time = 'late'")
+    (told,) = _receipt(store, desk).problems()
+    assert told == "the receipt of its payee does not hold: receipt: is not what was written"
 
 
 def test_the_answer_about_another_channel_proves_nothing_here(
