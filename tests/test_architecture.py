@@ -76,7 +76,7 @@ NOT_IN_PURE = {
     "threads": ("asyncio", "threading", "multiprocessing", "concurrent", "queue", "contextvars"),
     "processes": ("subprocess", "ctypes", "importlib"),
     "randomness": ("random", "secrets", "uuid"),
-    "keys: they come in as arguments": ("coincurve", "cryptography", "bip32", "mnemonic"),
+    "keys: they come in as arguments": ("coincurve", "cryptography", "mnemonic"),
     "terminals": ("click", "rich"),
 }
 IMPURE = frozenset(module for modules in NOT_IN_PURE.values() for module in modules)

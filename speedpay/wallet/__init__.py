@@ -1,7 +1,7 @@
 """Keys and funds of one user: the seed on disk, what is derived from it, and the account's money.
 
 Imports only what lies below (ledger_api, chain, proof, config, signing, units, errors) and the libraries
-for keys (bip32, mnemonic, cryptography); never click, never the ledger. Read ``keys.py`` first, then
+for keys (coincurve, mnemonic, cryptography); never click, never the ledger. Read ``keys.py`` first, then
 ``keystore.py`` (how the seed is stored) and ``funds.py`` (what is confirmed, and how money is sent once).
 
 Is it on the chain? ``judgement.py`` is the one check, pure; ``verification.py`` gathers what it judges,

@@ -23,12 +23,12 @@ import hashlib
 import hmac
 import unicodedata
 
-from bip32 import BIP32
 from mnemonic import Mnemonic
 
 from speedpay.chain.keys import ChainKey
 from speedpay.errors import InvalidSetting, Malformed
 from speedpay.signing import HASH_BYTES, SigningKey
+from speedpay.wallet.derivation import private_key
 
 SEED_BYTES = 64
 _PAYOUT = "m/44'/195'/0'/0/0"
@@ -84,13 +84,12 @@ class Keys:
     def from_seed(cls, seed: bytes) -> Keys:
         if len(seed) != SEED_BYTES:
             raise Malformed(f"must be {SEED_BYTES} bytes", field="seed")
-        root = BIP32.from_seed(seed)
-        payout = root.get_privkey_from_path(_PAYOUT)
+        payout = private_key(seed, _PAYOUT)
         return cls(
             SigningKey(payout),
             ChainKey(payout),
-            SigningKey(root.get_privkey_from_path(_IDENTITY)),
-            root.get_privkey_from_path(_PSEUDONYMS),
+            SigningKey(private_key(seed, _IDENTITY)),
+            private_key(seed, _PSEUDONYMS),
         )
 
     def channel_key(self, infohash: bytes, peer_tag: bytes) -> SigningKey:

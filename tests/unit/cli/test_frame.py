@@ -258,7 +258,7 @@ def test_help_and_version_load_nothing_heavy(arguments: list[str]) -> None:
     )
     loaded = set(_python(code).stdout.split("LOADED ")[1].split())
     heavy = (
-        "tronpy httpx sqlalchemy rich coincurve cryptography msgspec bip32 mnemonic libtorrent "
+        "tronpy httpx sqlalchemy rich coincurve cryptography msgspec mnemonic libtorrent "
         "asyncio starlette uvicorn platformdirs"
     )
     assert not loaded.intersection(heavy.split())
