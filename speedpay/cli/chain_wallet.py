@@ -13,7 +13,6 @@ from speedpay.chain.tron import Tron
 from speedpay.chain.vault import Vault
 from speedpay.cli.chain import tron_of
 from speedpay.cli.output import Output, age_text, time_text
-from speedpay.cli.unlock import keystore_of
 from speedpay.config import Settings
 from speedpay.errors import (
     ChainRefused,
@@ -31,6 +30,7 @@ from speedpay.units import MoneyClass
 from speedpay.wallet.funds import Funds, name_of
 from speedpay.wallet.keeping import keep_newest
 from speedpay.wallet.keystore import Unlocked
+from speedpay.wallet.opening import keystore_of
 from speedpay.wallet.outbox import Outbox, Report, unheard
 from speedpay.wallet.proofs import Proofs
 from speedpay.wallet.receipts import NOTHING_GIVEN, Given

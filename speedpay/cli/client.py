@@ -15,7 +15,7 @@ import click
 
 from speedpay.cli.chain_wallet import promised, warn_of_leaf
 from speedpay.cli.output import Output, clean
-from speedpay.cli.unlock import keystore_of, unlock, wallet_options
+from speedpay.cli.unlock import unlock, wallet_options
 from speedpay.client.account import Account
 from speedpay.client.loop import Client
 from speedpay.config import Endpoint, Settings, parse_endpoint
@@ -28,6 +28,7 @@ from speedpay.swarm.settings import SwarmSettings
 from speedpay.swarm.torrents import Swarm
 from speedpay.units import MoneyClass, Price
 from speedpay.wallet.keeping import keep_while_running
+from speedpay.wallet.opening import keystore_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -55,9 +56,11 @@ def endpoints(peers: tuple[str, ...]) -> list[Endpoint]:
     return [parse_endpoint(peer, "peer") for peer in peers]
 
 
-def make_client(out: Output, settings: Settings, ask: Price, *, need_wallet: bool) -> Client:
-    """A client that is not running yet. Without a wallet and its account it neither pays nor sells,
-    unless they are needed: then NotFound says how to make them."""
+def make_client(
+    out: Output, settings: Settings, ask: Price, *, need_wallet: bool
+) -> tuple[Client, Swarm]:
+    """A client that is not running yet, and its session. Without a wallet and its account it neither pays
+    nor sells, unless they are needed: then NotFound says how to make them."""
     account, ledger = None, None
     keystore = keystore_of(settings)
     if need_wallet or (keystore.exists() and keystore.place().account is not None):
@@ -81,7 +84,10 @@ def make_client(out: Output, settings: Settings, ask: Price, *, need_wallet: boo
     )
     terms = Terms(ask, frozenset(MoneyClass), DEFAULT_FREE_POOL)
     make_folder(settings.home, "home", mode=0o700)
-    return Client(swarm, settings.home, account, ledger, terms, lambda text: out.note(clean(text)))
+    client = Client(
+        swarm, settings.home, account, ledger, terms, lambda text: out.note(clean(text))
+    )
+    return client, swarm
 
 
 def make_folder(folder: Path, field: str, mode: int = 0o777) -> None:

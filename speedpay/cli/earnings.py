@@ -18,7 +18,6 @@ from speedpay.cli.output import (
     tokens_text,
 )
 from speedpay.cli.text import Cell
-from speedpay.cli.unlock import keystore_of
 from speedpay.client.earnings import Earned, Earnings
 from speedpay.client.earnings import earnings as added_up
 from speedpay.client.proving import Prover
@@ -27,6 +26,7 @@ from speedpay.config import Settings, load
 from speedpay.errors import NotFound, ProofBroken
 from speedpay.market.forecast import DAY_S, WINDOW_S, Forecast, Sureness
 from speedpay.signing import Domain
+from speedpay.wallet.opening import keystore_of
 
 _COLUMNS = (
     "day", "name", "infohash", "earned_tok", "earned_utok", "credit_utok", "redeemed_utok",

@@ -39,6 +39,7 @@ from speedpay.market.bidder import Formula, parts_of_one
 from speedpay.market.preview import error_ppm
 from speedpay.swarm.content import check_torrent_file
 from speedpay.swarm.torrent import Torrent
+from speedpay.swarm.torrents import Swarm
 from speedpay.units import GIB, NO_PRICE, ZERO, Amount, Price, Share
 
 
@@ -122,15 +123,15 @@ def get(
     known = endpoints(peers)
     files = [None if s.startswith("magnet:") else read_torrent(Path(s)) for s in sources]
     infohashes = [check_torrent_file(data).infohash if data else b"" for data in files]
-    client = make_client(out, settings, ask or NO_PRICE, need_wallet=pay != "off")
+    client, swarm = make_client(out, settings, ask or NO_PRICE, need_wallet=pay != "off")
     save_dir = output.expanduser().absolute()
     make_folder(save_dir, "output")
     torrents: list[Torrent] = []
     for source, data, infohash in zip(sources, files, infohashes, strict=True):
         if data is None:
-            torrents.append(client.swarm.add_magnet(source, save_dir))
+            torrents.append(swarm.add_magnet(source, save_dir))
         else:
-            torrents.append(_add(client, data, infohash, save_dir))
+            torrents.append(_add(client, swarm, data, infohash, save_dir))
         _differ(torrents[:-1], torrents[-1])
 
     async def work(stop: asyncio.Event) -> None:
@@ -146,7 +147,7 @@ def get(
                     for torrent, payment, show in zip(torrents, payments, shows, strict=True)
                 ]
                 for torrent in torrents:
-                    out.event("started", _named(torrent) | {"port": client.swarm.listen_port})
+                    out.event("started", _named(torrent) | {"port": swarm.listen_port})
                     _connect(torrent, known)
                 ended = await asyncio.gather(*(_run(download, stop) for download in downloads))
                 if seed and all(isinstance(one, Receipt) for one in ended):
@@ -225,14 +226,14 @@ def _fixed_price(pay: str) -> Price | None:
     return price
 
 
-def _add(client: Client, data: bytes, infohash: bytes, save_dir: Path) -> Torrent:
+def _add(client: Client, swarm: Swarm, data: bytes, infohash: bytes, save_dir: Path) -> Torrent:
     resume = client.store.resume_of(infohash, save_dir)
     try:
-        return client.swarm.add_torrent_file(data, save_dir, resume=resume)
+        return swarm.add_torrent_file(data, save_dir, resume=resume)
     except Malformed as error:
         if error.field != "resume":
             raise
-        return client.swarm.add_torrent_file(data, save_dir)  # what is on the disk is checked
+        return swarm.add_torrent_file(data, save_dir)  # what is on the disk is checked
 
 
 def _connect(torrent: Torrent, peers: list[Endpoint]) -> None:

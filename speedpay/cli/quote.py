@@ -89,11 +89,11 @@ def quote(
         make_folder(output.expanduser().absolute(), "output")
     with tempfile.TemporaryDirectory(prefix="speedpay-quote-") as scratch:
         save_dir = Path(scratch) if output is None else output.expanduser().absolute()
-        client = make_client(out, settings, NO_PRICE, need_wallet=True)
+        client, swarm = make_client(out, settings, NO_PRICE, need_wallet=True)
         if data is None:
-            torrent = client.swarm.add_magnet(source, save_dir)
+            torrent = swarm.add_magnet(source, save_dir)
         else:
-            torrent = client.swarm.add_torrent_file(data, save_dir)
+            torrent = swarm.add_torrent_file(data, save_dir)
 
         async def work(stop: asyncio.Event) -> Quotation:
             async with client.running():

@@ -22,7 +22,7 @@ from speedpay.cli.output import (
     tokens_text,
 )
 from speedpay.cli.text import Cell
-from speedpay.cli.unlock import keystore_of, unlock
+from speedpay.cli.unlock import unlock
 from speedpay.client.proving import Proved, Prover
 from speedpay.client.receipts import Purchase, judged, vouchers
 from speedpay.client.records import KeptReceipt, Records
@@ -31,6 +31,7 @@ from speedpay.errors import NotFound, ProofBroken
 from speedpay.market.preview import error_ppm
 from speedpay.signing import Domain
 from speedpay.units import MIB, Amount, MoneyClass, Price
+from speedpay.wallet.opening import keystore_of
 
 _COLUMNS = (
     "number", "ended", "name", "infohash", "bytes", "seconds", "class", "paid_tok", "paid_utok",

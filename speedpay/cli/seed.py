@@ -75,13 +75,13 @@ def seed(
     )  # fmt: skip
     known = endpoints(peers)
     sources = _sources(out, tuple(path.expanduser() for path in paths), output)
-    client = make_client(out, settings, ask or NO_PRICE, need_wallet=False)
+    client, swarm = make_client(out, settings, ask or NO_PRICE, need_wallet=False)
     if client.account is None:
         out.note("no wallet here, so this seeds for free; to be paid: speedpay wallet new")
     offered = []
     for source in sources:
         try:
-            torrent = client.swarm.add_torrent_file(source.data, source.save_dir)
+            torrent = swarm.add_torrent_file(source.data, source.save_dir)
         except AlreadyExists as error:
             raise InvalidSetting("names one torrent twice", field="paths") from error
         offered.append(Offered(torrent, source.save_dir))
@@ -102,7 +102,7 @@ def seed(
             async with client.running():
                 if not await seeding.checked(stop):
                     return
-                port = client.swarm.listen_port
+                port = swarm.listen_port
                 asked = price_text(ask) if ask else "any bid"
                 for torrent, source in zip(torrents, sources, strict=True):
                     for peer in known:

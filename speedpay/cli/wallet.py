@@ -12,9 +12,7 @@ from speedpay.cli.money import balance, history, send
 from speedpay.cli.output import Output, clean, examples, pass_output, tokens_text
 from speedpay.cli.unlock import (
     MAX_INPUT_CHARS,
-    applied,
     funds_of,
-    keystore_of,
     ledger_of,
     passphrase_of,
     unlock,
@@ -27,6 +25,7 @@ from speedpay.ledger_api.client import LedgerClient
 from speedpay.wallet.funds import open_account
 from speedpay.wallet.keys import new_words, seed_from_words
 from speedpay.wallet.keystore import Place, Unlocked
+from speedpay.wallet.opening import applied, keystore_of
 from speedpay.wallet.payout import Payout
 
 __all__ = ["funds_of", "keystore_of", "ledger_of", "unlock", "wallet", "wallet_options"]

@@ -12,12 +12,13 @@ from speedpay.chain.tron import Tron
 from speedpay.cli.chain_wallet import REFUSED, on_chain, outbox_of, tron_for
 from speedpay.cli.holdings import coin_of, holdings, holdings_json, holdings_lines
 from speedpay.cli.output import Output, examples, pass_output, time_text
-from speedpay.cli.unlock import keystore_of, ledger_of, unlock, wallet_options
+from speedpay.cli.unlock import ledger_of, unlock, wallet_options
 from speedpay.config import Settings, load
 from speedpay.errors import InvalidSetting, Malformed, NotFound, SpeedpayError
 from speedpay.units import Amount
 from speedpay.wallet.chain_money import Coin, Currency, Transfer, send
 from speedpay.wallet.keystore import Unlocked
+from speedpay.wallet.opening import keystore_of
 from speedpay.wallet.outbox import Job
 
 

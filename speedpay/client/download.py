@@ -101,12 +101,13 @@ class Download:
         self,
         client: Client,
         torrent: Torrent,
-        save_dir: Path,
+        save_dir: Path | None,
         payment: Payment | None,
         show: Callable[[Moment], None],
         together: Together | None = None,
     ) -> None:
-        """``payment`` is None for a free download. ``show`` hears a few times a second how it goes.
+        """``save_dir`` is None where another program keeps the files and what is verified of them.
+        ``payment`` is None for a free download. ``show`` hears a few times a second how it goes.
         ``together`` is shared with the other downloads of the same command."""
         self._together = together or Together()
         self._client = client
@@ -140,7 +141,8 @@ class Download:
         finally:
             # What is here is kept and what is owed is paid, also on the way out.
             await self._client.complete(self._torrent.infohash)
-            if self._watch.failure is None:  # a failed torrent's says that it must not go on
+            # A failed torrent's would say that it must not go on.
+            if self._save_dir is not None and self._watch.failure is None:
                 await self._client.save_resume(self._torrent, self._save_dir)
         receipt = self._receipt(status)
         self._record(receipt, status)

@@ -18,7 +18,7 @@ from typing import Any
 from speedpay.client.account import Account
 from speedpay.client.lanes import Lanes, Uplink
 from speedpay.client.locks import TorrentLocks
-from speedpay.client.market import Market
+from speedpay.client.market import Market, Purchase
 from speedpay.client.patience import until_answered
 from speedpay.client.records import Records
 from speedpay.client.store import Store
@@ -41,8 +41,8 @@ from speedpay.swarm.events import (
     TorrentFailed,
     TorrentFinished,
 )
+from speedpay.swarm.session import Session
 from speedpay.swarm.torrent import Torrent
-from speedpay.swarm.torrents import Swarm
 from speedpay.units import Amount
 
 _log = logging.getLogger(__name__)
@@ -74,7 +74,7 @@ class Client:
 
     def __init__(
         self,
-        swarm: Swarm,
+        swarm: Session,
         home: Path,
         account: Account | None,
         ledger: AsyncLedgerClient | None,
@@ -94,7 +94,8 @@ class Client:
         self._watches: dict[bytes, Watch] = {}
         #: What peers did before the market opened and what it must know, by connection.
         self._early: dict[int, list[PeerEvent]] = {}
-        self._completed: set[bytes] = set()
+        #: The purchase of each torrent that was settled last.
+        self._completed: dict[bytes, Purchase] = {}
         self._group: asyncio.TaskGroup | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._opened = asyncio.Event()
@@ -132,12 +133,19 @@ class Client:
 
     def add(self, torrent: Torrent) -> Watch:
         """Watch a torrent of the swarm. Raises InvalidSetting when another process has it."""
-        if not self._locks.take(torrent.infohash):
+        if not self.hold(torrent.infohash):
             raise InvalidSetting(
                 "another speedpay is busy with this torrent", field="torrent",
                 hint="stop that one, or set SPEEDPAY_HOME to another folder",
             )  # fmt: skip
-        return self._watches.setdefault(torrent.infohash, Watch())
+        return self._watches[torrent.infohash]
+
+    def hold(self, infohash: bytes) -> bool:
+        """Whether this process has the torrent's channels, now and until it ends; none else has then."""
+        taken = self._locks.take(infohash)
+        if taken:
+            self._watches.setdefault(infohash, Watch())
+        return taken
 
     async def opened_market(self, timeout_s: float) -> Market:
         """The market, once the ledger has identified itself; LedgerUnreachable if it has not by then."""
@@ -163,13 +171,13 @@ class Client:
     async def complete(self, infohash: bytes) -> None:
         """Pay what is owed for a torrent; last vouchers that nobody confirms go to the ledger."""
         market = self.market
-        if market is None or infohash not in market.purchases or infohash in self._completed:
+        purchase = market.purchases.get(infohash) if market else None
+        if market is None or purchase is None or self._completed.get(infohash) is purchase:
             return
-        purchase = market.purchases[infohash]
         if not purchase.buyer.finished:
             market.complete(infohash)
         await self._until(lambda: not market.unsettled(infohash), LAST_VOUCHER_S)
-        self._completed.add(infohash)
+        self._completed[infohash] = purchase
         try:
             async with asyncio.timeout(LAST_VOUCHER_S):
                 await market.deposit_unacknowledged(infohash)

@@ -66,7 +66,7 @@ from speedpay.peer.messages import (
 from speedpay.peer.seller import Seller, Terms
 from speedpay.signing import Certificate
 from speedpay.swarm import events
-from speedpay.swarm.torrents import Swarm
+from speedpay.swarm.session import Session
 from speedpay.units import NO_PRICE, ZERO, Price
 
 _log = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ class Market:
 
     def __init__(
         self,
-        swarm: Swarm,
+        swarm: Session,
         store: Store,
         ledger: AsyncLedgerClient,
         account: Account,

@@ -13,7 +13,7 @@ from speedpay.market.slots import serve
 from speedpay.peer.conversation import Conversation
 from speedpay.peer.messages import Ask
 from speedpay.peer.seller import Seller
-from speedpay.swarm.torrents import Swarm
+from speedpay.swarm.session import Session
 from speedpay.units import NO_PRICE, Share
 
 _log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class Upload:
     """``peers`` is the market's own, by connection."""
 
     def __init__(
-        self, swarm: Swarm, seller: Seller, free_pool: Share, peers: Mapping[int, Peer]
+        self, swarm: Session, seller: Seller, free_pool: Share, peers: Mapping[int, Peer]
     ) -> None:
         self._swarm = swarm
         self._seller = seller

@@ -48,7 +48,7 @@ class Swarm:
         self._upload_limit = settings.upload_limit
         self._slots = 0, free_slots(settings.upload_limit)
         self._session.set_peer_class_filter(_everybody_in_the_global_class())
-        self.extension = Extension(self._session)
+        self._extension = Extension(self._session)
         self._torrents: dict[bytes, Torrent] = {}
         self._alerts = AlertReader(self._torrents)
         self._governor = UplinkGovernor(lambda settings: self._session.apply_settings(settings))
@@ -59,7 +59,11 @@ class Swarm:
         self._session.set_alert_fd(self._alert_pipe[1])
         self._epoll = select.epoll()
         self._epoll.register(self._alert_pipe[0], select.EPOLLIN)
-        self._epoll.register(self.extension.fd, select.EPOLLIN)
+        self._epoll.register(self._extension.fd, select.EPOLLIN)
+
+    @property
+    def extension(self) -> Extension:
+        return self._extension
 
     # ---- torrents ----
 

@@ -312,7 +312,9 @@ public:
 	{
 		try
 		{
-			if (handle.type() != lt::connection_type::bittorrent) return {};
+			// libtorrent never lets a plugin go: of a closed one nothing is left on new connections, so that
+			// another one that joins the same session later is the only one that hears our messages.
+			if (m_graft->core->closed() || handle.type() != lt::connection_type::bittorrent) return {};
 			auto const peer = handle.native_handle();
 			// The session's layout was checked; one peer that does not fit is left an ordinary peer.
 			if (!peer || !Weights::layout_holds(handle, *peer)) return {};
@@ -387,6 +389,7 @@ std::shared_ptr<lt::torrent_plugin> Graft::new_torrent(lt::torrent_handle const&
 {
 	try
 	{
+		if (core->closed()) return {};
 		return std::make_shared<TorrentPlugin>(shared_from_this(), ++m_torrents
 			, wire_infohash(torrent.info_hashes()));
 	}
