@@ -23,6 +23,7 @@ LINES = (
     ("errors",),
     ("units",),
     ("signing", "config", "wal"),
+    ("certificates",),
     ("channel", "market", "proof"),
     ("peer",),
     ("ledger_api", "swarm", "chain"),
@@ -48,7 +49,7 @@ NEVER = {
 
 # Every rule about money and bandwidth lives in these, so that a seeded simulation can run thousands of
 # peers in one process. They may import only one another, hence not config, which reads files.
-PURE = ("errors", "units", "signing", "channel", "market", "proof", "peer")
+PURE = ("errors", "units", "signing", "certificates", "channel", "market", "proof", "peer")
 
 NOT_IN_PURE = {
     "network": ("socket", "socketserver", "ssl", "select", "selectors", "http", "urllib3"),

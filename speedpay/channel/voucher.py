@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 
+from speedpay.certificates import CertificateSet
 from speedpay.errors import BadSignature, Malformed, WrongChannel, WrongLedger
 from speedpay.signing import (
     HASH_BYTES,
     PUBLIC_KEY_BYTES,
-    Certificate,
     Domain,
     SigningKey,
     check_public_key,
@@ -102,25 +102,24 @@ class SignedStatement:
     ) -> SignedStatement:
         return cls(statement, response_key.sign("statement", domain, statement.to_bytes()))
 
-    def check(self, domain: Domain, certificate: Certificate) -> Statement:
-        """What a payee does offline. Raises WrongLedger or BadSignature; returns the statement.
+    def check(self, keys: CertificateSet, now: int) -> bytes:
+        """What a payee does offline. Returns the response key that signed it.
 
-        ``certificate`` is the ledger's, fetched and checked earlier.
+        Raises WrongLedger, BadSignature, or Stale for a key that was revoked or has ended: then the ledger
+        signs the same statement anew for its owner. ``keys``: fetched and checked earlier.
         """
-        body = self.statement
+        body, domain = self.statement, keys.domain
         expected = channel_id(domain, body.payer_key, body.payee_key, body.nonce)
         if body.channel != expected:
             raise WrongLedger("is not this ledger's id for these keys", field="statement.channel")
         try:
-            verify(
-                certificate.response_key, "statement", domain, body.to_bytes(), self.signature,
-                "statement.signature",
-            )  # fmt: skip
+            return keys.signer(
+                "statement", body.to_bytes(), self.signature, now, "statement.signature"
+            )
         except BadSignature as error:
             raise BadSignature(
                 "the ledger did not sign this channel", field="statement.signature"
             ) from error
-        return body
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,6 @@ from speedpay.client.patience import until_answered
 from speedpay.client.records import Records
 from speedpay.client.store import Store
 from speedpay.errors import InvalidSetting, LedgerUnreachable, Refused, SpeedpayError
-from speedpay.ledger_api.answers import LedgerIdentity
 from speedpay.ledger_api.client import AsyncLedgerClient
 from speedpay.peer.seller import Terms
 from speedpay.swarm.events import (
@@ -294,12 +293,15 @@ class Client:
                 self._note(f"the ledger is away, so nothing is paid or sold yet: {reason}")
             said = True
 
-        identity: LedgerIdentity = await until_answered(self.ledger.identify, away)
-        Records(self.store).keep_certificate(identity.certificate)
+        await until_answered(self.ledger.identify, away)
+        certificates = self.ledger.certificates
+        assert certificates is not None
+        for one in certificates.certificates:
+            Records(self.store).keep_certificate(one)
         # Not what is of torrents that another process is busy with: its channels are in use.
         earned = [one for one in self.store.open_paid() if self._locks.take(one.infohash)]
         self.market = Market(
-            self.swarm, self.store, self.ledger, self.account, identity.certificate, self._terms,
+            self.swarm, self.store, self.ledger, self.account, certificates, self._terms,
             earned, self._spawn, self._note,
         )  # fmt: skip
         self._spawn(self.market.redeemer.run())

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from speedpay.certificates import CertificateSet
 from speedpay.channel.payee import PayeeChannel
 from speedpay.channel.payer import PayerChannel
 from speedpay.channel.voucher import SignedStatement
@@ -64,7 +65,6 @@ from speedpay.peer.messages import (
     StopMessage,
 )
 from speedpay.peer.seller import Seller, Terms
-from speedpay.signing import Certificate
 from speedpay.swarm import events
 from speedpay.swarm.session import Session
 from speedpay.units import NO_PRICE, ZERO, Price
@@ -95,7 +95,7 @@ class Market:
         store: Store,
         ledger: AsyncLedgerClient,
         account: Account,
-        certificate: Certificate,
+        certificates: CertificateSet,
         terms: Terms,
         earned: Iterable[Earned],
         spawn: Callable[[Coroutine[Any, Any, None]], object],
@@ -119,7 +119,7 @@ class Market:
         self.protocol_bytes = 0
         earned = list(earned)
         self._infohash_of = {e.channel.statement.channel: e.infohash for e in earned}
-        self.seller = Seller(account.domain, certificate, terms, [e.channel for e in earned])
+        self.seller = Seller(account.domain, certificates, terms, [e.channel for e in earned])
         self.upload = Upload(swarm, self.seller, terms.free_pool, self.peers)
         self.escrow = Escrow(store, ledger, account, self._away)
         self.redeemer = Redeemer(store, ledger, account, self._away, self.seller.forget)

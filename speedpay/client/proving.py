@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from speedpay.certificates import CertificateSet
 from speedpay.channel.voucher import SignedStatement, Statement, Voucher, with_more_escrow
 from speedpay.client.records import KeptReceipt, Records
 from speedpay.errors import Malformed, SpeedpayError
@@ -84,7 +85,7 @@ class Prover:
         signed = SignedStatement(statement, signature)
         for certificate in self._certificates:
             try:
-                signed.check(self._domain, certificate)
+                signed.check(CertificateSet(self._domain, (certificate,)), certificate.not_before)
                 return
             except SpeedpayError:
                 continue

@@ -97,7 +97,7 @@ class Service:
         if self._certificate.not_after - now < RENEW_S:
             self._certificate = self.keys.certificate(now)
         return LedgerIdentity(
-            self.settings.network, self.domain.ledger_id, self._certificate,
+            self.settings.network, self.domain.ledger_id, (self._certificate,), (),
             self.settings.welcome, self.settings.fee.ppm, self.settings.claim_s, now,
             self._bound_vault(),
         )  # fmt: skip

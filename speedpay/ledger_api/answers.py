@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
+from speedpay.certificates import MAX_CERTIFICATES, MAX_REVOCATIONS, Revocation
 from speedpay.channel.voucher import (
     ACCOUNT_ID_BYTES,
     STATEMENT_BYTES,
@@ -18,6 +21,8 @@ from speedpay.ledger_api.shapes import MAX_TIME, ChannelState, Json
 from speedpay.ledger_api.strict import Fields
 from speedpay.signing import HASH_BYTES, PUBLIC_KEY_BYTES, SIGNATURE_BYTES, Certificate
 from speedpay.units import MAX_UTOK, ZERO, Amount, MoneyClass
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +61,35 @@ def read_certificate(fields: Fields) -> Certificate:
     )
 
 
+def revocation_to_json(revocation: Revocation) -> Json:
+    return {
+        "root_key": revocation.root_key.hex(),
+        "response_key": revocation.response_key.hex(),
+        "at": revocation.at,
+        "signature": revocation.signature.hex(),
+    }
+
+
+def read_revocation(fields: Fields) -> Revocation:
+    """As ``read_certificate``."""
+    return Revocation(
+        fields.hex("root_key", PUBLIC_KEY_BYTES),
+        fields.hex("response_key", PUBLIC_KEY_BYTES),
+        fields.integer("at", 0, MAX_TIME),
+        fields.hex("signature", SIGNATURE_BYTES),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class LedgerIdentity:
-    """``welcome``: credit granted to a new account. ``claim_s``: window after a channel's expiry.
-    ``chain``: None for a ledger without a vault."""
+    """``certificates``: of every response key in force, that which signs now first. ``welcome``: credit
+    granted to a new account. ``claim_s``: window after a channel's expiry. ``chain``: None for a ledger
+    without a vault."""
 
     network: str
     ledger_id: bytes
-    certificate: Certificate
+    certificates: tuple[Certificate, ...]
+    revocations: tuple[Revocation, ...]
     welcome: Amount
     fee_ppm: int
     claim_s: int
@@ -72,11 +98,13 @@ class LedgerIdentity:
 
     @classmethod
     def read(cls, fields: Fields) -> LedgerIdentity:
-        certificate = read_certificate(fields.inner("certificate"))
+        certificates = _each(fields, "certificates", 1, MAX_CERTIFICATES, read_certificate)
+        revocations = _each(fields, "revocations", 0, MAX_REVOCATIONS, read_revocation)
         return cls(
             fields.text("network", 32),
             fields.hex("ledger_id", HASH_BYTES),
-            certificate,
+            certificates,
+            revocations,
             fields.amount("welcome", zero=True),
             fields.integer("fee_ppm", 0, 1_000_000),
             fields.integer("claim_s", 0, MAX_TIME),
@@ -88,13 +116,21 @@ class LedgerIdentity:
         made: Json = {
             "network": self.network,
             "ledger_id": self.ledger_id.hex(),
-            "certificate": certificate_to_json(self.certificate),
+            "certificates": [certificate_to_json(one) for one in self.certificates],
+            "revocations": [revocation_to_json(one) for one in self.revocations],
             "welcome": self.welcome.to_wire(),
             "fee_ppm": self.fee_ppm,
             "claim_s": self.claim_s,
             "time": self.time,
         }
         return made | ({"chain": self.chain.to_json()} if self.chain else {})
+
+
+def _each(
+    fields: Fields, name: str, least: int, most: int, read: Callable[[Fields], T]
+) -> tuple[T, ...]:
+    found = fields.array(name, least, most)
+    return tuple(read(Fields(one, f"{name}[{at}]")) for at, one in enumerate(found))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,11 +6,13 @@ what came back. The blocking and the asynchronous client both drive it, so nothi
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
+from speedpay.certificates import CertificateSet
 from speedpay.channel.voucher import SignedStatement
 from speedpay.errors import BadSignature, LedgerFailed, LedgerUnreachable, Malformed, SpeedpayError
 from speedpay.ledger_api import calls, strict
@@ -19,12 +21,22 @@ from speedpay.ledger_api.attested import Attested, SignedAnswer
 from speedpay.ledger_api.calls import Call
 from speedpay.ledger_api.refusals import read_error
 from speedpay.ledger_api.shapes import OpenChannel, TopUp
-from speedpay.ledger_api.signed import Answer, Head, check_answer, key_id
+from speedpay.ledger_api.signed import (
+    ANSWER_SIGNATURE_HEADER,
+    Answer,
+    Head,
+    check_answer,
+    key_id,
+)
 from speedpay.ledger_api.strict import Fields
-from speedpay.signing import Domain, SigningKey
+from speedpay.signing import Certificate, Domain, SigningKey
 
 T = TypeVar("T")
 _FIRST_WAIT_S = 0.2
+#: A ledger that revokes a key is heard by then, also by whoever asks it nothing that a new key signs.
+REFRESH_S = 600.0
+#: For an answer under a key that is not known, the ledger is asked who it is this often at most.
+ASK_AGAIN_S = 60.0
 _OTHER = "is the ledger's address right?  speedpay config show --origin"
 
 
@@ -58,13 +70,21 @@ def advance(attempts: Attempts[T], fed: Answer | LedgerUnreachable | None) -> Se
 
 @dataclass(slots=True)
 class Session:
-    """``ledger_id`` None means: whoever answers first; it is pinned from then on."""
+    """``ledger_id`` None means: whoever answers first; it is pinned from then on. ``certificates``: what
+    was ever learnt of the ledger's keys, also by earlier sessions, if ``remember`` was called."""
 
     network: str
     ledger_id: bytes | None
     attempts: int
     clock: Callable[[], float]
     identity: LedgerIdentity | None = field(default=None, init=False)
+    certificates: CertificateSet | None = field(default=None, init=False)
+    _identified_at: float = field(default=-math.inf, init=False)
+    _doubted_at: float = field(default=-math.inf, init=False)
+
+    def remember(self, known: CertificateSet) -> None:
+        """What an earlier session learnt of the same ledger."""
+        self.certificates = known
 
     def carry(self, call: Call[T]) -> Attempts[T]:
         """One call, repeated while no confirmed answer has come, at most ``attempts`` times."""
@@ -132,31 +152,48 @@ class Session:
             )  # fmt: skip
         if self.ledger_id is not None and found.ledger_id != self.ledger_id:
             raise LedgerUnreachable("another ledger answers", field="answer", hint=_OTHER)
-        domain = Domain(found.network, found.ledger_id)
+        domain, now = Domain(found.network, found.ledger_id), int(self.clock())
         try:
-            found.certificate.check(domain, int(self.clock()))
+            known = self.certificates or CertificateSet(domain)
+            known = known.merged(found.certificates, found.revocations, now)
         except (BadSignature, Malformed) as error:
             raise LedgerUnreachable(
-                f"the ledger's certificate is not good: {error}", field="certificate",
-                hint="is the clock of this machine right?",
-            ) from error  # fmt: skip
-        check_answer(found.certificate, domain, head, b"", answer)
+                f"the ledger's certificate is not good: {error}", field="certificate"
+            ) from error
+        # Whoever answers here: what the root key has revoked stays revoked.
+        self.certificates = known
+        certificate = _signer(known, answer, now)
+        if certificate is None:
+            raise _not_in_force(known, answer, found.certificates)
+        check_answer(certificate, domain, head, b"", answer)
         self.ledger_id = found.ledger_id
-        self.identity = found
+        self.identity, self._identified_at = found, self.clock()
         return found
 
     def _once(self, call: Call[T]) -> Attempts[Attested[T]]:
         known = self.identity
-        if known is None or int(self.clock()) > known.certificate.not_after:
+        if known is None or self.clock() - self._identified_at > REFRESH_S:
             known = yield from self._identify()
         domain = Domain(known.network, known.ledger_id)
         head = call.head(domain, int(self.clock()))
         answer = yield from _exchange(call, head)
-        if answer.key_id != key_id(known.certificate.response_key):
-            known = yield from self._identify()  # it may have a new response key since we asked
-        check_answer(known.certificate, domain, head, call.body, answer)
-        kept = SignedAnswer(head, call.body, answer, known.certificate)
+        certificate = yield from self._certificate_of(answer)
+        check_answer(certificate, domain, head, call.body, answer)
+        kept = SignedAnswer(head, call.body, answer, certificate)
         return Attested(_read(call, answer), kept)
+
+    def _certificate_of(self, answer: Answer) -> Attempts[Certificate]:
+        """Of the key that ``answer`` names. One that is not known may be new: the ledger is asked who it
+        is, but not for each answer that anybody on the way has spoilt."""
+        assert self.certificates is not None
+        certificate = _signer(self.certificates, answer, int(self.clock()))
+        if certificate is None and self.clock() - self._doubted_at >= ASK_AGAIN_S:
+            self._doubted_at = self.clock()
+            yield from self._identify()
+            certificate = _signer(self.certificates, answer, int(self.clock()))
+        if certificate is None:
+            raise _not_in_force(self.certificates, answer)
+        return certificate
 
     def ordered(self, signed: SignedStatement, order: OpenChannel) -> SignedStatement:
         """The statement, if it promises what was ordered."""
@@ -170,15 +207,40 @@ class Session:
 
     def promised(self, signed: SignedStatement, channel: bytes) -> SignedStatement:
         """The statement, if it is the ledger's and about ``channel``."""
-        assert self.identity is not None
-        domain = Domain(self.identity.network, self.identity.ledger_id)
+        assert self.certificates is not None
+        body = signed.statement
         try:
-            body = signed.check(domain, self.identity.certificate)
+            signed.check(self.certificates, int(self.clock()))
         except SpeedpayError as error:
             raise LedgerUnreachable(str(error), field="statement") from error
         if body.channel != channel:
             raise LedgerUnreachable("is about another channel", field="statement")
         return signed
+
+
+def _signer(known: CertificateSet, answer: Answer, now: int) -> Certificate | None:
+    """The certificate in force of the key that ``answer`` says has signed it."""
+    believed = known.in_force(now)
+    return next((one for one in believed if key_id(one.response_key) == answer.key_id), None)
+
+
+def _not_in_force(
+    known: CertificateSet, answer: Answer, shown: Iterable[Certificate] = ()
+) -> LedgerUnreachable:
+    if answer.key_id in [key_id(one.response_key) for one in known.revocations]:
+        return LedgerUnreachable(
+            "an answer came that is signed by a key which the ledger has revoked",
+            hint="somebody between you and the ledger may have stolen that key; its operator knows",
+        )
+    if answer.key_id in [key_id(one.response_key) for one in (*known.certificates, *shown)]:
+        return LedgerUnreachable(
+            "the certificate of the ledger's key is not in force now", field="certificate",
+            hint="is the clock of this machine right?",
+        )  # fmt: skip
+    return LedgerUnreachable(
+        "the answer is not the ledger's", field=ANSWER_SIGNATURE_HEADER,
+        hint="something between you and the ledger changes its answers, or it is another ledger",
+    )  # fmt: skip
 
 
 def _exchange(call: Call[T], head: Head) -> Attempts[Answer]:

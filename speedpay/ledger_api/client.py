@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from speedpay.certificates import CertificateSet
 from speedpay.channel.voucher import SignedStatement, Voucher
 from speedpay.ledger_api import calls, chain, epochs
 from speedpay.ledger_api.answers import (
@@ -63,8 +64,18 @@ class _Both(Generic[L]):
 
     @property
     def identity(self) -> LedgerIdentity | None:
-        """The ledger's checked identity and certificate, once anything has been asked."""
+        """The ledger's checked identity, once anything has been asked."""
         return self._session.identity
+
+    @property
+    def certificates(self) -> CertificateSet | None:
+        """Which keys speak for the ledger, as far as this client has learnt; the same object until it
+        learns more."""
+        return self._session.certificates
+
+    def remember(self, known: CertificateSet) -> None:
+        """What an earlier client learnt of the same ledger's keys: a revocation is never forgotten."""
+        self._session.remember(known)
 
 
 class LedgerClient(_Both[Line]):

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from speedpay.certificates import CertificateSet
 from speedpay.channel.life import State, Step, follow
 from speedpay.channel.payee import EXPIRY_MARGIN_S, PayeeChannel
 from speedpay.channel.receipt import NO_INFOHASH
-from speedpay.channel.voucher import SignedStatement
 from speedpay.errors import (
     AboveEscrow,
     ChannelClosed,
@@ -49,7 +49,7 @@ from speedpay.peer.messages import (
     VoucherMessage,
 )
 from speedpay.peer.receipts import signed_receipt
-from speedpay.signing import Certificate, Domain, SigningKey
+from speedpay.signing import Domain, SigningKey
 from speedpay.units import MIB, NO_PRICE, ZERO, Amount, MoneyClass, Price, Share, Value
 
 ASK_PERIOD_S = 600
@@ -79,19 +79,20 @@ class Seller:
     def __init__(
         self,
         domain: Domain,
-        certificate: Certificate,
+        certificates: CertificateSet,
         terms: Terms,
         channels: Iterable[PayeeChannel] = (),
     ) -> None:
         """``channels``: those the store remembers and that are not closed.
 
         ``uplink``: bytes a second that all connections share, 0 while unknown. ``ordinary``: peers that do
-        not speak our protocol and want data, each a demand at no price. The client keeps both current.
+        not speak our protocol and want data, each a demand at no price. The client keeps both current,
+        and ``certificates``.
         """
         self.terms = terms
         self.uplink = 0
         self.ordinary: Sequence[Demand] = ()
-        self.certificate = certificate
+        self.certificates = certificates
         self._domain = domain
         self._buying: dict[int, Buying] = {}
         self._channels = {channel.statement.channel: channel for channel in channels}
@@ -131,7 +132,7 @@ class Seller:
         if isinstance(message, Open):
             return self._open(buying, message, now, utc)
         if isinstance(message, TopUp):
-            return self._top_up(buying, message, now)
+            return self._top_up(buying, message, now, utc)
         if isinstance(message, VoucherMessage):
             return self._voucher(buying, message, now, utc)
         if isinstance(message, Pause | Resume | StopMessage):
@@ -337,8 +338,11 @@ class Seller:
         if past.is_too_much(buying.price):
             raise ChannelClosed("left too much unpaid before", field="statement.channel")
         state = follow(follow(buying.state, Step.LOCK), Step.CONFIRM)
-        SignedStatement(statement, message.signature).check(self._domain, self.certificate)
         known = self._channels.get(identity, PayeeChannel(statement))
+        opened = None  # checked before: the key that signed it may have been revoked since
+        if identity not in self._channels or known.statement != statement:
+            opened = message.signed_statement()
+            opened.check(self.certificates, utc)
         channel = known.topped_up(statement) if known.statement != statement else known
         buying.state, buying.channel, buying.billing = state, channel, []
         # What was signed before this connection is owed from before it: a lost voucher follows.
@@ -347,15 +351,15 @@ class Seller:
         self._past[identity] = Past(max(0, past.unpaid - owed.utok * MIB), past.billed_bytes)
         self._channels[identity] = channel
         self._idle.pop(identity, None)
-        saved = SavePayee(channel, message.signed_statement())
+        saved = SavePayee(channel, opened)
         return [saved, self._acknowledge(buying), *self._judge(buying, now)]
 
-    def _top_up(self, buying: Buying, message: TopUp, now: float) -> list[Effect]:
+    def _top_up(self, buying: Buying, message: TopUp, now: float, utc: int) -> list[Effect]:
         if message.statement.channel in buying.ended:
             return []  # it crossed our stop
         channel = self._confirmed(buying, message.statement.channel)
         channel = channel.topped_up(message.statement)
-        message.signed_statement().check(self._domain, self.certificate)
+        message.signed_statement().check(self.certificates, utc)
         self._hold(buying, channel)
         saved = SavePayee(channel, message.signed_statement())
         return [saved, *self._judge(buying, now)]

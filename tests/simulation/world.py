@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from speedpay.certificates import CertificateSet
 from speedpay.channel.life import State
 from speedpay.channel.payee import PayeeChannel, check_voucher
 from speedpay.channel.payer import PayerChannel
@@ -57,7 +58,9 @@ UTC = 1_800_000_000
 ROOT = SigningKey(hashlib.sha256(b"simulation root").digest())
 RESPONSE = SigningKey(hashlib.sha256(b"simulation response").digest())
 DOMAIN = Domain("simulation", ledger_id(ROOT.public))
-CERTIFICATE = Certificate.issue(ROOT, DOMAIN.network, RESPONSE.public, 0, 2**40)
+CERTIFICATES = CertificateSet(
+    DOMAIN, (Certificate.issue(ROOT, DOMAIN.network, RESPONSE.public, 0, 2**40),)
+)
 BLOCKS_PER_PIECE = 4
 PIECE_BYTES = BLOCKS_PER_PIECE * BLOCK_BYTES
 EITHER_WAY = (Pause, Resume, StopMessage)
@@ -216,7 +219,7 @@ class Client:
         self.start()
 
     def start(self) -> None:
-        self.seller = Seller(DOMAIN, CERTIFICATE, self.terms, self.saved_payee.values())
+        self.seller = Seller(DOMAIN, CERTIFICATES, self.terms, self.saved_payee.values())
         self.seller.uplink = self.uplink
         if self.plan is not None:
             # Orders are durable: what the ledger added for an earlier run is in the store by now.

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from speedpay.certificates import CertificateSet
 from speedpay.channel.receipt import PayeeReceipt, content_commitment
 from speedpay.channel.voucher import (
     Assignment,
@@ -79,6 +80,7 @@ SIGNED = SignedStatement.sign(RESPONSE, DOMAIN, STATEMENT)
 SIGNED_TOP_UP = SignedStatement.sign(RESPONSE, DOMAIN, TOPPED_UP)
 VOUCHER = Voucher.sign(PAYER, DOMAIN, CHANNEL, Amount(1_525))
 CERTIFICATE = Certificate.issue(ROOT, DOMAIN.network, RESPONSE.public, 1_790_000_000, 1_900_000_000)
+CERTIFICATES = CertificateSet(DOMAIN, (CERTIFICATE,))
 ASK = Ask(
     3_000_001, PAYEE.public, Price(24_414), frozenset(MoneyClass), Amount(1_000), Share(250_000),
     1_800_000_600, bytes(64),

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from speedpay.certificates import CertificateSet
 from speedpay.channel.life import State, Step, follow
 from speedpay.channel.payee import PayeeChannel, check_voucher
 from speedpay.channel.payer import Budget, PayerChannel
@@ -30,12 +31,13 @@ from speedpay.errors import (
 from speedpay.signing import Domain
 from speedpay.units import ZERO, Amount, MoneyClass, Share
 from tests.vectors.generate import (
-    CERTIFICATE,
+    CERTIFICATES,
     CHANNEL,
     DOMAIN,
     NONCE,
     PAYEE,
     PAYER,
+    RESPONSE,
     SIGNED,
     STATEMENT,
     TOPPED_UP,
@@ -45,6 +47,10 @@ from tests.vectors.generate import (
 NOW = STATEMENT.expiry - 1000
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 OTHER = channel_id(DOMAIN, PAYER.public, PAYEE.public, bytes(16))
+
+
+def _keys_of(domain: Domain) -> CertificateSet:
+    return replace(CERTIFICATES, domain=domain)
 
 
 def voucher(
@@ -116,25 +122,25 @@ def test_a_voucher_close_to_the_expiry_is_refused() -> None:
 def test_a_statement_by_an_unknown_key_is_refused() -> None:
     forged = SignedStatement.sign(key("other"), DOMAIN, STATEMENT)
     with pytest.raises(BadSignature) as refused:
-        forged.check(DOMAIN, CERTIFICATE)
+        forged.check(CERTIFICATES, NOW)
     assert refused.value.field == "statement.signature"
-    assert SIGNED.check(DOMAIN, CERTIFICATE) == STATEMENT
+    assert SIGNED.check(CERTIFICATES, NOW) == RESPONSE.public
 
 
 def test_a_statement_of_another_ledger_or_with_other_keys_is_refused() -> None:
     with pytest.raises(WrongLedger) as refused:
-        SIGNED.check(Domain(DOMAIN.network, bytes(32)), CERTIFICATE)
+        SIGNED.check(_keys_of(Domain(DOMAIN.network, bytes(32))), NOW)
     assert refused.value.field == "statement.channel"
     for changed in (
         replace(STATEMENT, payee_key=key("other").public), replace(STATEMENT, nonce=bytes(16)),
     ):  # fmt: skip
         with pytest.raises(WrongLedger):
-            SignedStatement(changed, SIGNED.signature).check(DOMAIN, CERTIFICATE)
+            SignedStatement(changed, SIGNED.signature).check(CERTIFICATES, NOW)
 
 
 def test_a_statement_of_another_network_is_refused() -> None:
     with pytest.raises(BadSignature):
-        SIGNED.check(Domain("other", DOMAIN.ledger_id), CERTIFICATE)
+        SIGNED.check(_keys_of(Domain("other", DOMAIN.ledger_id)), NOW)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +155,7 @@ def test_a_statement_changed_after_signing_is_refused(
     change: Callable[[Statement], Statement],
 ) -> None:
     with pytest.raises(BadSignature):
-        SignedStatement(change(STATEMENT), SIGNED.signature).check(DOMAIN, CERTIFICATE)
+        SignedStatement(change(STATEMENT), SIGNED.signature).check(CERTIFICATES, NOW)
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,7 @@ def _pay(store: Store, line: Line, utok: int) -> StoredPlan:
     store.add_order(order)
     store.order_filled(order, opened)
     store.save_channels([PayerChannel(opened, Amount(utok), Amount(utok))], [])
-    certificate = line.desk.ask(calls.identify()).certificate
+    certificate = line.desk.ask(calls.identify()).certificates[0]
     Records(store).keep_certificate(certificate)
     return plan
 

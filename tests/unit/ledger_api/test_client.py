@@ -182,7 +182,9 @@ def forged(desk: Desk, root: SigningKey, response: SigningKey, later_s: int = 0)
         told = LedgerIdentity.read(strict.Fields(strict.parse(answer.body)))
         now = desk.service.now() + later_s
         certificate = Certificate.issue(root, "devnet", response.public, now, now + 1000)
-        return replace(answer, body=strict.dump(replace(told, certificate=certificate).to_json()))
+        return replace(
+            answer, body=strict.dump(replace(told, certificates=(certificate,)).to_json())
+        )
 
     return change
 

@@ -24,7 +24,7 @@ from speedpay.peer.messages import Message
 from speedpay.peer.sale import Sale
 from speedpay.peer.seller import Seller, Terms
 from speedpay.units import MIB, Amount, MoneyClass, Price, Share
-from tests.vectors.generate import CERTIFICATE, DOMAIN, PAYEE, RESPONSE, key
+from tests.vectors.generate import CERTIFICATES, DOMAIN, PAYEE, RESPONSE, key
 
 UTC = 1_800_000_000
 
@@ -59,7 +59,7 @@ class Pair:
         self.size, self.piece_bytes = size, piece_bytes
         self.buyer = Buyer(DOMAIN, plan, MoneyClass.CREDIT, piece_bytes, shade=shade, rules=rules)
         self.terms = Terms(Price(ask), frozenset(MoneyClass), Share(250_000))
-        self.seller = Seller(DOMAIN, CERTIFICATE, self.terms)
+        self.seller = Seller(DOMAIN, CERTIFICATES, self.terms)
         self.now = 1000.0
         self.lifetime_s = lifetime_s
         self.ledger = True

@@ -59,7 +59,7 @@ from speedpay.peer.seller import KEEP_IDLE_S, Seller, Terms
 from speedpay.signing import Domain
 from speedpay.units import KIB, MIB, ZERO, Amount, MoneyClass, Price, Share
 from tests.unit.peer.pair import UTC, Pair, statement
-from tests.vectors.generate import CERTIFICATE, DOMAIN, PAYEE, key
+from tests.vectors.generate import CERTIFICATES, DOMAIN, PAYEE, key
 
 TOO_EARLY = Voucher.sign(key("channel 1"), DOMAIN, bytes(32), Amount(1))
 
@@ -355,7 +355,7 @@ def test_a_channel_that_was_closed_is_refused_without_a_ban() -> None:
 
 
 def test_a_message_from_a_peer_that_was_not_met_is_out_of_order() -> None:
-    seller = Seller(DOMAIN, CERTIFICATE, Terms(Price(1), frozenset(MoneyClass), Share(0)))
+    seller = Seller(DOMAIN, CERTIFICATES, Terms(Price(1), frozenset(MoneyClass), Share(0)))
     with pytest.raises(OutOfOrder):
         seller.message(1, 1, Bid(1, Price(1), 0, 60), 0.0, UTC)
 
@@ -643,7 +643,7 @@ def test_a_seller_redeems_what_its_store_remembers_and_what_nobody_comes_back_fo
     pair = Pair().start()
     assert pair.buying.channel is not None
     held = pair.buying.channel
-    seller = Seller(DOMAIN, CERTIFICATE, pair.terms, [held])
+    seller = Seller(DOMAIN, CERTIFICATES, pair.terms, [held])
     assert seller.tick(5000.0, UTC) == []
     assert seller.tick(5000.0 + KEEP_IDLE_S, UTC) == [Redeem(held.statement.channel)]
     pair.seller.gone(1, pair.now)
