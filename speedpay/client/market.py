@@ -383,7 +383,7 @@ class Market:
                 case Redeem():
                     self.redeemer.redeem(effect.channel, close=True)
                 case Ban():
-                    self._ban(effect.connection, effect.reason)
+                    self._banned(effect.connection, effect.reason)
                 case Note():
                     self._note(effect.text)
                 case SavePayer() | SavePayee() | SaveReceipt():
@@ -431,11 +431,15 @@ class Market:
         self._swarm.extension.send(peer.connection, payload)
 
     def _ban(self, connection: int, reason: str) -> None:
-        peer = self.peers.get(connection)
-        if peer is None:
-            return
-        self._note(f"{peer.address} was banned: {reason}")
-        self._swarm.ban(peer.address)
+        if peer := self.peers.get(connection):
+            self._banned(connection, reason)
+            self._swarm.ban(peer.address)
+
+    def _banned(self, connection: int, reason: str) -> None:
+        """By libtorrent, which bans who sent all of a bad piece and must not forget that peer: it holds bad
+        blocks against its record, whose memory is the next peer's once an address filter has removed it."""
+        if peer := self.peers.get(connection):
+            self._note(f"{peer.address} was banned: {reason}")
 
     # --- the ledger ------------------------------------------------------------------------------
 

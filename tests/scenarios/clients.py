@@ -427,9 +427,17 @@ class Here:
         return Download(self.client, self.torrent, self.folder, payment, self.moments.append)
 
     async def get(self, payment: Payment | None, *others: Here) -> Receipt:
-        download = self.download(payment)
+        """A paid download meets ``others`` once it can bid: on a busy machine a small one would be complete
+        before. (A magnet link needs them for its description.)"""
+        running = asyncio.create_task(self.download(payment).run(self.stop))
+        if payment is not None and self.torrent.status().have_metadata:
+            await until(lambda: running.done() or self._buys())
         self.meet(*others)
-        return await asyncio.wait_for(download.run(self.stop), WAIT_S)
+        return await asyncio.wait_for(running, WAIT_S)
+
+    def _buys(self) -> bool:
+        market = self.client.market
+        return market is not None and self.torrent.infohash in market.purchases
 
 
 @contextlib.asynccontextmanager

@@ -48,7 +48,7 @@ class Liar:
                 liar.asked[path] += 1
                 liar.headers = {k.lower(): v for k, v in self.headers.items()}
                 request = urllib.request.Request(f"{behind}/{path}", body, method="POST")
-                with urllib.request.urlopen(request, timeout=10) as real:
+                with urllib.request.urlopen(request, timeout=60) as real:
                     said = liar.edit(path, json.loads(real.read()))
                 if not isinstance(said, Raw):
                     content = said if isinstance(said, bytes) else json.dumps(said).encode()

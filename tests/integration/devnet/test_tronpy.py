@@ -44,7 +44,7 @@ class Person:
         if fee_limit is not None:
             builder = builder.fee_limit(fee_limit)
         receipt: dict[str, Any] = (
-            builder.build().sign(self.key).broadcast().wait(timeout=5, interval=SOON)
+            builder.build().sign(self.key).broadcast().wait(timeout=30, interval=SOON)
         )
         return receipt
 
@@ -60,7 +60,7 @@ def chain() -> Iterator[Devnet]:
 
 @pytest.fixture(scope="module")
 def client(chain: Devnet) -> Tron:
-    return Tron(HTTPProvider(chain.url, timeout=5))
+    return Tron(HTTPProvider(chain.url, timeout=30))
 
 
 @pytest.fixture(scope="module")
@@ -90,11 +90,11 @@ def test_trx_is_transferred_and_seen_then_solid(chain: Devnet, client: Tron, ali
     with pytest.raises(AddressNotFound):
         client.get_account(bob.address)
     sent = alice.pay(bob.address, 5 * TRX).build().sign(alice.key).broadcast()
-    receipt = sent.wait(timeout=5, interval=SOON)
+    receipt = sent.wait(timeout=30, interval=SOON)
     assert receipt["id"] == sent.txid
     assert receipt["fee"] == 1_100_000
     assert client.get_account_balance(bob.address) == Decimal(5)
-    solid = sent.wait(timeout=5, interval=SOON, solid=True)
+    solid = sent.wait(timeout=30, interval=SOON, solid=True)
     assert solid == receipt
     assert client.get_latest_solid_block_number() >= receipt["blockNumber"]
     shown = client.get_transaction(sent.txid)

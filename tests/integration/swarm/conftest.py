@@ -204,7 +204,7 @@ class Lab:
             path.write_bytes(random.Random(size).randbytes(size))
         return create_torrent([path], piece_length=piece_length)
 
-    def until(self, condition: Callable[[], Any], timeout_s: float = 20) -> None:
+    def until(self, condition: Callable[[], Any], timeout_s: float = 60) -> None:
         """Drain every session until the condition holds; the test fails when it does not in time."""
         deadline = time.monotonic() + timeout_s
         while True:

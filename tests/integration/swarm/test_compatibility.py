@@ -151,7 +151,7 @@ class Aria2:
 
     def close(self):
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(60)
 
 
 ENCRYPTED = ("--bt-require-crypto=true", "--bt-min-crypto-level=arc4")

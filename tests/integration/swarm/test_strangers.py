@@ -24,7 +24,7 @@ class Stranger:
     """One BitTorrent connection, byte by byte (BEP 3, 6, 10)."""
 
     def __init__(self, node, torrent, *, fast=True, names=None):
-        self.socket = socket.create_connection((node.address, node.port), timeout=10)
+        self.socket = socket.create_connection((node.address, node.port), timeout=60)
         self.buffer = b""
         reserved = bytes([0, 0, 0, 0, 0, 0x10, 0, 0x04 if fast else 0])
         infohash = torrent.description.infohash
@@ -276,7 +276,7 @@ def test_a_connection_that_is_cut_anywhere_in_the_handshake_leaves_no_trace(lab)
         # From another address than the stranger's: libtorrent takes one connection from each, and may
         # learn of the end of these after the stranger has come.
         with socket.create_connection(
-            (node.address, node.port), timeout=10, source_address=("127.0.0.2", 0)
+            (node.address, node.port), timeout=60, source_address=("127.0.0.2", 0)
         ) as raw:
             raw.sendall(whole[:end])
     stranger = Stranger(node, torrent)

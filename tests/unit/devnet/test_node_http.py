@@ -290,7 +290,7 @@ def test_get_works_as_post_does(chain: Devnet) -> None:
 
 def test_a_client_that_sends_half_a_request_harms_nobody(chain: Devnet) -> None:
     address = urlsplit(chain.url)
-    with socket.create_connection((address.hostname, address.port), timeout=5) as half:
+    with socket.create_connection((address.hostname, address.port), timeout=30) as half:
         head = f"POST /wallet/getnowblock HTTP/1.1\r\nhost: {address.netloc}\r\n"
         half.sendall((head + "content-length: 100\r\n\r\n{").encode())
         assert "blockID" in post(chain.url, "wallet/getnowblock").json()

@@ -30,7 +30,7 @@ def url(desk: Desk) -> Iterator[str]:
 
 def plug(url: str) -> socket.socket:
     host, port = url.removeprefix("http://").split(":")
-    return socket.create_connection((host, int(port)), timeout=10)
+    return socket.create_connection((host, int(port)), timeout=60)
 
 
 def closed_after(sock: socket.socket, send_every_s: float, parts: Iterator[bytes]) -> float:
