@@ -5,14 +5,22 @@ from __future__ import annotations
 import hashlib
 import hmac
 import ipaddress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sqlalchemy as sa
 
-from speedpay.errors import NotFound, OverLimit
+from speedpay.errors import NotAllowed, NotFound, OverLimit
 from speedpay.ledger import book, chart
 from speedpay.ledger.chart import BookAccount, Kind, Role
-from speedpay.ledger.schema import account_keys, accounts, channels, openings, transfers
+from speedpay.ledger.schema import (
+    account_keys,
+    channels,
+    handovers,
+    openings,
+    published,
+    transfers,
+)
+from speedpay.ledger.schema import accounts as table
 from speedpay.ledger_api.answers import Balance, History, HistoryEntry, OpenedAccount
 from speedpay.ledger_api.shapes import ChannelState, Send
 from speedpay.ledger_api.signed import account_id
@@ -22,6 +30,14 @@ _DAY_S = 86_400
 #: Whom a block belongs to: one household has a /48 or less of IPv6, and shares a /24 of IPv4.
 _PREFIX = {4: 24, 6: 48}
 _OF_CHANNELS = frozenset({Kind.LOCK, Kind.PAY, Kind.FEE, Kind.REFUND})
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who signed a request: ``key`` (33 bytes) for ``account``."""
+
+    account: bytes
+    key: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +66,14 @@ def open_account(
 ) -> OpenedAccount:
     """Open the key's account with its welcome credit, once; later the same answer without.
 
-    An account to which somebody has paid in before gets its key, and the same welcome. Raises
-    OverLimit when the block of addresses has opened its share for today.
+    A key to which an account was handed over has that one. An account to which somebody has paid in
+    before gets its key, and the same welcome. Raises OverLimit when the block of addresses has opened
+    its share for today.
     """
+    known = account_of(connection, public_key)
+    if known is not None:
+        return OpenedAccount(known, Amount(0))
     account = account_id(public_key)
-    known = sa.select(account_keys.c.account).where(account_keys.c.account == account)
-    if connection.execute(known).first():
-        return OpenedAccount(account, Amount(0))
     if opening.block is not None:
         _count_opening(connection, opening.block, opening.per_block_and_day, now)
     open_without_key(connection, account, now)
@@ -73,9 +90,9 @@ def open_account(
 
 def open_without_key(connection: sa.Connection, account: bytes, now: int) -> None:
     """Make room for a deposit to ``account``, if there is none: its owner may open it later."""
-    if connection.execute(sa.select(accounts.c.id).where(accounts.c.id == account)).first():
+    if connection.execute(sa.select(table.c.id).where(table.c.id == account)).first():
         return
-    connection.execute(accounts.insert().values(id=account, opened_at=now))
+    connection.execute(table.insert().values(id=account, opened_at=now))
     book.open_account(connection, chart.user(account))
 
 
@@ -101,17 +118,43 @@ def forget_openings(connection: sa.Connection, now: int) -> None:
     connection.execute(openings.delete().where(openings.c.day < now // _DAY_S - 1))
 
 
-def keys(connection: sa.Connection, account: bytes) -> list[bytes]:
-    """Those that may sign for ``account``. Raises NotFound."""
+def key_of(connection: sa.Connection, account: bytes) -> bytes | None:
+    """The one key that may sign for ``account``."""
     query = sa.select(account_keys.c.public_key).where(account_keys.c.account == account)
-    found = list(connection.execute(query).scalars())
-    if not found:
-        raise NotFound("there is no such account", field="speedpay-account")
-    return found
+    return connection.execute(query).scalar()
+
+
+def account_of(connection: sa.Connection, key: bytes) -> bytes | None:
+    """The account that ``key`` may sign for."""
+    query = sa.select(account_keys.c.account).where(account_keys.c.public_key == key)
+    return connection.execute(query).scalar()
+
+
+def nobody() -> NotFound:
+    """One answer for an account that does not exist and for whoever is not its owner (any more)."""
+    return NotFound(
+        "there is no such account, or this was not signed by its key", field="speedpay-account"
+    )
+
+
+def must_hold(connection: sa.Connection, owner: Owner) -> None:
+    """In the transaction of what is done: a key that was valid a moment ago may be handed over by now.
+
+    Raises NotFound.
+    """
+    if key_of(connection, owner.account) != owner.key:
+        raise nobody()
+
+
+def must_not_be_given_away(connection: sa.Connection, owner: Owner) -> None:
+    """Raises NotAllowed for a key that had an account and handed it over: it opens no other."""
+    given = sa.select(handovers.c.old_key).where(handovers.c.old_key == owner.key)
+    if connection.execute(given).first():
+        raise NotAllowed("had an account that was handed over to another key", field="public_key")
 
 
 def must_exist(connection: sa.Connection, account: bytes, field: str) -> None:
-    if not connection.execute(sa.select(accounts.c.id).where(accounts.c.id == account)).first():
+    if not connection.execute(sa.select(table.c.id).where(table.c.id == account)).first():
         raise NotFound("there is no such account", field=field)
 
 
@@ -163,6 +206,27 @@ def history(connection: sa.Connection, account: bytes, before: int | None, limit
     rows.sort(key=lambda row: -row["sequence"])
     entries = tuple(_entry(row, mine) for row in rows[:limit])
     return History(entries, entries[-1].sequence if len(rows) > limit else None)
+
+
+def published_history(
+    connection: sa.Connection, account: bytes, before: int | None, limit: int
+) -> History:
+    """What everybody may read: kinds, amounts and times; of others only accounts that are published
+    too; no channels, whose ids the other side knows. Raises NotFound, as for no account."""
+    if not _published(connection, {account}):
+        raise NotFound("there is no such account", field="account")
+    found = history(connection, account, before, limit)
+    shown = _published(connection, {one.other for one in found.entries if one.other})
+    entries = tuple(
+        replace(one, other=one.other if one.other in shown else None, reference=b"")
+        for one in found.entries
+    )
+    return History(entries, found.before)
+
+
+def _published(connection: sa.Connection, among: set[bytes]) -> set[bytes]:
+    query = sa.select(published.c.account).where(published.c.account.in_(among))
+    return set(connection.execute(query).scalars())
 
 
 def _entry(row: sa.RowMapping, mine: BookAccount) -> HistoryEntry:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
 import sqlalchemy as sa
 
-from speedpay.errors import Malformed, NotAllowed, SpeedpayError
-from speedpay.ledger import idempotency
+from speedpay.errors import Malformed, NotFound, SpeedpayError
+from speedpay.ledger import accounts, idempotency
+from speedpay.ledger.accounts import Owner
 from speedpay.ledger.idempotency import Once
 from speedpay.ledger.service import Service
 from speedpay.ledger_api import strict
@@ -65,7 +67,7 @@ class Asked:
     def json(self) -> object:
         return strict.parse(self.body)
 
-    def owner(self) -> bytes:
+    def owner(self) -> Owner:
         return self.service.owner(self.head, self.body, self.address)
 
     def once(self, account: bytes) -> Once:
@@ -75,17 +77,32 @@ class Asked:
     def part(self) -> bytes:
         return bytes.fromhex(self.parts[0])
 
-    def own_account(self) -> bytes:
-        """The account that the path names, which must be the one that signed."""
-        account = self.owner()
-        if account != self.part():
-            raise NotAllowed("is another account's", field="account")
-        return account
+    def own_account(self) -> Owner:
+        """The account that the path names, which must be the one that signed. Whether there is another
+        of that name is not looked up."""
+        owner = self.owner()
+        if owner.account != self.part():
+            raise NotFound("there is no such account", field="account")
+        return owner
 
-    def decide(self, account: bytes, work: Callable[[sa.Connection, int], Json]) -> bytes:
-        """Decide on an order of ``account`` under its key; ``work(connection, now)`` does it."""
-        request, now = self.once(account), self.service.now()
+    @contextmanager
+    def reading(self, owner: Owner) -> Iterator[sa.Connection]:
+        """One view of the database, in which ``owner`` still has the account."""
+        with self.service.database.read() as connection:
+            accounts.must_hold(connection, owner)
+            yield connection
+
+    def decide(
+        self,
+        owner: Owner,
+        work: Callable[[sa.Connection, int], Json],
+        may: Callable[[sa.Connection, Owner], None] = accounts.must_hold,
+    ) -> bytes:
+        """Decide on an order of ``owner`` under its idempotency key; ``work(connection, now)`` does it.
+        ``may`` asks in the same transaction whether the key that signed may order it."""
+        request, now = self.once(owner.account), self.service.now()
         with self.service.database.write() as connection:
+            may(connection, owner)
             decided = idempotency.once(connection, request, now, lambda: work(connection, now))
         if isinstance(decided, SpeedpayError):  # raised only now, as it is committed
             raise decided

@@ -17,21 +17,22 @@ from speedpay.ledger_api.shapes import Json
 
 
 def _withdraw(asked: Asked) -> bytes:
-    order, account = Withdraw.from_json(asked.json()), asked.owner()
-    key = asked.once(account).key
+    order, owner = Withdraw.from_json(asked.json()), asked.owner()
+    key = asked.once(owner.account).key
 
     def work(connection: sa.Connection, now: int) -> Json:
-        number = withdrawals.ask(connection, account, order, key, now)
+        number = withdrawals.ask(connection, owner.account, order, key, now)
         return Ordered(number, book.head(connection)).to_json()
 
-    return asked.decide(account, work)
+    return asked.decide(owner, work)
 
 
 def _withdrawals(asked: Asked) -> bytes:
-    account, settings, now = asked.own_account(), asked.service.settings, asked.service.now()
+    owner, settings, now = asked.own_account(), asked.service.settings, asked.service.now()
+    account = owner.account
     asked.numbers()
     limit, interval_s = settings.withdrawals_per_epoch, settings.epoch_interval_s
-    with asked.service.database.read() as connection:
+    with asked.reading(owner) as connection:
         closed_at = connection.execute(sa.select(sa.func.max(epochs.c.closed_at))).scalar()
         next_close = max(now, (closed_at or now) + interval_s)
         listed = withdrawals.of_account(connection, account, limit, next_close, interval_s, now)
@@ -48,10 +49,10 @@ def _withdrawals(asked: Asked) -> bytes:
 
 
 def _deposits(asked: Asked) -> bytes:
-    account = asked.own_account()
+    owner = asked.own_account()
     asked.numbers()
-    with asked.service.database.read() as connection:
-        found = deposits.of_account(connection, account)
+    with asked.reading(owner) as connection:
+        found = deposits.of_account(connection, owner.account)
     return strict.dump(found.to_json())
 
 

@@ -49,13 +49,13 @@ def _view(asked: Asked, found: Epoch) -> bytes:
 
 def _proof(asked: Asked) -> bytes:
     number = asked.numbers(epoch=MAX_UTOK).get("epoch")
-    account = asked.own_account()
-    with asked.service.database.read() as connection:
+    owner = asked.own_account()
+    with asked.reading(owner) as connection:
         newest = epochs.latest_published(connection)
         found = newest if number is None else epochs.load_published(connection, number)
         if found.number < keeper.first_kept(connection):
             raise NotFound("proofs of that epoch are no longer kept", field="epoch")
-        proof = _proof_in(connection, found, account)
+        proof = _proof_in(connection, found, owner.account)
     return strict.dump({"proof": proof.to_bytes().hex()} if proof else {})
 
 
@@ -77,14 +77,14 @@ def _proof_in(connection: sa.Connection, epoch: Epoch, account: bytes) -> Balanc
 def _inclusion(asked: Asked) -> bytes:
     sequence = _named(asked.parts[0], "sequence")
     size = asked.numbers(size=MAX_UTOK).get("size")
-    account = asked.owner()
-    with asked.service.database.read() as connection:
+    owner = asked.owner()
+    with asked.reading(owner) as connection:
         size = _covered(connection, size, "size")
         if sequence > size:
             raise NotFound("is not in a journal of that size", field="sequence")
         sides = sa.select(transfers.c.debit, transfers.c.credit)
         row = connection.execute(sides.where(transfers.c.sequence == sequence)).one()
-        if chart.user(account).name not in (row.debit, row.credit):
+        if chart.user(owner.account).name not in (row.debit, row.credit):
             raise NotAllowed("is a transfer of others", field="sequence")
         path = journal.inclusion_path(sequence - 1, size, journal_tree.nodes(connection))
         entry = journal_tree.entry(connection, sequence)
@@ -113,14 +113,14 @@ def _covered(connection: sa.Connection, size: int | None, field: str) -> int:
 
 
 def _name_payout(asked: Asked) -> bytes:
-    order, account = NamePayout.from_json(asked.json()), asked.own_account()
+    order, owner = NamePayout.from_json(asked.json()), asked.own_account()
 
     def work(connection: sa.Connection, now: int) -> Json:
-        payouts.check(asked.service.domain, account, order)
-        payouts.name(connection, account, order, now)
+        payouts.check(asked.service.domain, owner.account, order)
+        payouts.name(connection, owner.account, order, now)
         return {"payout": order.address.hex()}
 
-    return asked.decide(account, work)
+    return asked.decide(owner, work)
 
 
 def _named(text: str, field: str) -> int:

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import sqlalchemy as sa
 
 from speedpay.channel.voucher import Voucher, channel_id
-from speedpay.errors import SpeedpayError
+from speedpay.errors import Malformed, SpeedpayError
 from speedpay.ledger import anchor_invariants, chain_invariants, chart, epoch_invariants
 from speedpay.ledger.book import GENESIS, Transfer
 from speedpay.ledger.broken import Broken
@@ -24,11 +25,13 @@ from speedpay.ledger.schema import (
     account_keys,
     balances,
     channels,
+    handovers,
     idempotency,
     ledger,
     transfers,
 )
 from speedpay.ledger_api.answers import JournalHead
+from speedpay.ledger_api.owners import Consent, HandOver
 from speedpay.ledger_api.shapes import ChannelState
 from speedpay.ledger_api.signed import account_id
 from speedpay.signing import Domain, verify
@@ -231,23 +234,50 @@ def _keys_used_once(connection: sa.Connection) -> Iterator[Broken]:
 
 
 def _own_keys(connection: sa.Connection) -> Iterator[Broken]:
-    """I3: whoever may order for an account has the key that its id is made of. Keys cannot be exchanged
-    yet; once they can, this holds of the first only."""
+    """I3: whoever may order for an account has the key that its id is made of, or one that was given
+    the account by the key before, and took it; no hand-over is without its account."""
+    domain = _domain(connection)
+    given = {row.new_key: row for row in connection.execute(sa.select(handovers))}
+    followed, seen = set[object](), set[object]()
     for row in connection.execute(sa.select(account_keys.c.account, account_keys.c.public_key)):
+        where, key = f"account {_shown(row.account)}", row.public_key
+        if row.account in seen:
+            yield Broken("I3", where, "has two keys")
+        seen.add(row.account)
         try:
-            own = account_id(row.public_key) == row.account
-        except (SpeedpayError, ValueError, TypeError):
-            own = False
+            while key in given and key not in followed:
+                followed.add(key)
+                key = _given_by(domain, row.account, given[key])
+            own = account_id(key) == row.account
+        except (SpeedpayError, ValueError, TypeError) as error:
+            yield Broken("I3", where, f"was not handed over to {_shown(key)}: {error}")
+            continue
         if not own:
-            where = f"account {_shown(row.account)}"
-            yield Broken("I3", where, f"its id is not made of its key {_shown(row.public_key)}")
+            yield Broken("I3", where, f"its id is not made of its key {_shown(key)}")
+    for key in given.keys() - followed:
+        where = f"handovers {_shown(given[key].old_key)}"
+        yield Broken("I3", where, "leads to a key that has no account")
+
+
+def _given_by(domain: Domain, account: bytes, row: Any) -> bytes:
+    """The key that gave ``account``. Raises SpeedpayError unless both keys signed just that."""
+    if row.account != account:
+        raise Malformed("is of another account", field="account")
+    consent = Consent(account, row.new_key, row.payout, row.consent)
+    HandOver(row.old_key, consent, row.given).check(domain)
+    old_key: bytes = row.old_key
+    return old_key
+
+
+def _domain(connection: sa.Connection) -> Domain:
+    own = connection.execute(sa.select(ledger.c.network, ledger.c.ledger_id)).one()
+    return Domain(own.network, own.ledger_id)
 
 
 def _signed_by_payers(connection: sa.Connection) -> Iterator[Broken]:
     """I3: a channel's id names its keys, so neither can be exchanged; what may still be paid of it was
     signed by the payer's."""
-    own = connection.execute(sa.select(ledger.c.network, ledger.c.ledger_id)).one()
-    domain = Domain(own.network, own.ledger_id)
+    domain = _domain(connection)
     columns = ("id", "payer_key", "payee_key", "nonce", "signed", "voucher")
     for row in connection.execute(sa.select(*(channels.c[name] for name in columns))).mappings():
         where = f"channel {_shown(row['id'])}"

@@ -8,13 +8,14 @@ from collections.abc import Callable
 import sqlalchemy as sa
 
 from speedpay.channel.voucher import SignedStatement, Statement
-from speedpay.errors import NotAllowed, SpeedpayError
-from speedpay.ledger import accounts, book, channels, epoch_routes, redemption
+from speedpay.errors import NotAllowed, NotFound, SpeedpayError
+from speedpay.ledger import accounts, book, channels, epoch_routes, owners, redemption
 from speedpay.ledger.asked import Asked
 from speedpay.ledger.chain_routes import CHAIN_ROUTES
 from speedpay.ledger.service import Service
 from speedpay.ledger_api import answers, shapes, strict
 from speedpay.ledger_api.answers import ChannelView, Outcome
+from speedpay.ledger_api.owners import HandOver, Publish
 from speedpay.ledger_api.shapes import Json
 from speedpay.signing import PUBLIC_KEY_BYTES
 from speedpay.units import MAX_UTOK
@@ -35,56 +36,86 @@ def _open_account(asked: Asked) -> bytes:
         opening = service.opening(asked.address)
         return accounts.open_account(connection, order.public_key, opening, now).to_json()
 
-    return asked.decide(opener, work)
+    return asked.decide(opener, work, accounts.must_not_be_given_away)
 
 
 def _balance(asked: Asked) -> bytes:
-    account = asked.own_account()
-    with asked.service.database.read() as connection:
-        found = accounts.balance(connection, account, asked.service.now())
+    owner = asked.own_account()
+    with asked.reading(owner) as connection:
+        found = accounts.balance(connection, owner.account, asked.service.now())
     return strict.dump(found.to_json())
 
 
 def _history(asked: Asked) -> bytes:
+    """The owner's own; for everybody else what its owner has published, signed or not."""
     given = asked.numbers(before=MAX_UTOK, limit=shapes.MAX_HISTORY)
-    account = asked.own_account()
-    with asked.service.database.read() as connection:
-        found = accounts.history(connection, account, given.get("before"), given.get("limit", 50))
+    before, limit = given.get("before"), given.get("limit", 50)
+    if asked.head.account == asked.parts[0]:
+        owner = asked.own_account()
+        with asked.reading(owner) as connection:
+            found = accounts.history(connection, owner.account, before, limit)
+    else:
+        with asked.service.database.read() as connection:
+            found = accounts.published_history(connection, asked.part(), before, limit)
     return strict.dump(found.to_json())
 
 
-def _send(asked: Asked) -> bytes:
-    order, account = shapes.Send.from_json(asked.json()), asked.owner()
-    key = asked.once(account).key
+def _publish(asked: Asked) -> bytes:
+    order, owner = Publish.from_json(asked.json()), asked.own_account()
 
     def work(connection: sa.Connection, now: int) -> Json:
-        accounts.send(connection, account, order, key, now)
+        owners.publish(connection, owner.account, order.on, now)
+        return order.to_json()
+
+    return asked.decide(owner, work)
+
+
+def _hand_over(asked: Asked) -> bytes:
+    service, order = asked.service, HandOver.from_json(asked.json(), asked.part())
+    giver = service.giver(asked.head, asked.body, asked.address, order)
+    if giver.account != asked.part():
+        raise NotFound("there is no such account", field="account")
+    order.check(service.domain)
+
+    def work(connection: sa.Connection, now: int) -> Json:
+        owners.hand_over(connection, order, now)
+        return {"account": giver.account.hex(), "key": order.consent.public_key.hex()}
+
+    return asked.decide(giver, work, lambda connection, _: owners.may_give(connection, order))
+
+
+def _send(asked: Asked) -> bytes:
+    order, owner = shapes.Send.from_json(asked.json()), asked.owner()
+    key = asked.once(owner.account).key
+
+    def work(connection: sa.Connection, now: int) -> Json:
+        accounts.send(connection, owner.account, order, key, now)
         return {"journal_head": book.head(connection).to_json()}
 
-    return asked.decide(account, work)
+    return asked.decide(owner, work)
 
 
 def _open_channel(asked: Asked) -> bytes:
-    order, account = shapes.OpenChannel.from_json(asked.json()), asked.owner()
+    order, owner = shapes.OpenChannel.from_json(asked.json()), asked.owner()
     service, settings = asked.service, asked.service.settings
 
     def work(connection: sa.Connection, now: int) -> Json:
         opened = channels.open_channel(
-            connection, service.domain, account, order, settings.fee, settings.claim_s, now
+            connection, service.domain, owner.account, order, settings.fee, settings.claim_s, now
         )
         return _signed(service, opened)
 
-    return asked.decide(account, work)
+    return asked.decide(owner, work)
 
 
 def _top_up(asked: Asked) -> bytes:
-    order, account = shapes.TopUp.from_json(asked.json()), asked.owner()
+    order, owner = shapes.TopUp.from_json(asked.json()), asked.owner()
 
     def work(connection: sa.Connection, now: int) -> Json:
-        topped_up = channels.top_up(connection, account, asked.part(), order, now)
+        topped_up = channels.top_up(connection, owner.account, asked.part(), order, now)
         return _signed(asked.service, topped_up)
 
-    return asked.decide(account, work)
+    return asked.decide(owner, work)
 
 
 def _signed(service: Service, statement: Statement) -> Json:
@@ -108,15 +139,20 @@ def _channel(asked: Asked) -> bytes:
     """Either account may look, or either channel key without naming an account."""
     service, channel = asked.service, asked.part()
     by_key = len(asked.head.account) == 2 * PUBLIC_KEY_BYTES
-    who = service.channel_key(asked.head, asked.body) if by_key else asked.owner()
-    with service.database.read() as connection:
+    who: bytes
+    if by_key:
+        who, view = service.channel_key(asked.head, asked.body), service.database.read()
+    else:
+        owner = asked.owner()
+        who, view = owner.account, asked.reading(owner)
+    with view as connection:
         known = channels.load(connection, channel)
     body = known.statement
     if who not in ((body.payer_key, body.payee_key) if by_key else (known.payer, known.payee)):
         raise NotAllowed("is a channel of others", field="channel")
     signed = SignedStatement.sign(service.keys.response, service.domain, body)
-    view = ChannelView(signed, known.state, known.paid, known.refunded, known.best)
-    return strict.dump(view.to_json())
+    seen = ChannelView(signed, known.state, known.paid, known.refunded, known.best)
+    return strict.dump(seen.to_json())
 
 
 def _redeem(asked: Asked) -> bytes:
@@ -164,6 +200,8 @@ ROUTES: list[tuple[str, re.Pattern[str], Callable[[Asked], bytes]]] = [
         ("POST", "/v1/accounts", _open_account),
         ("GET", f"/v1/accounts/{_ACCOUNT}/balance", _balance),
         ("GET", f"/v1/accounts/{_ACCOUNT}/history", _history),
+        ("POST", f"/v1/accounts/{_ACCOUNT}/key", _hand_over),
+        ("POST", f"/v1/accounts/{_ACCOUNT}/publication", _publish),
         ("POST", "/v1/transfers", _send),
         ("POST", "/v1/channels", _open_channel),
         ("GET", f"/v1/channels/{_CHANNEL}", _channel),

@@ -70,7 +70,8 @@ accounts = Table(
     CheckConstraint("length(id) = 16", "id"),
 )
 
-#: Keys are rows under an account, so that a key can be replaced without moving the money.
+#: The one key of each account that somebody has opened. A row of its own, so that a key can be replaced
+#: without moving the money. Written by accounts.py and owners.py.
 account_keys = Table(
     "account_keys",
     metadata,
@@ -78,6 +79,32 @@ account_keys = Table(
     Column("account", LargeBinary, ForeignKey("accounts.id"), nullable=False, index=True),
     Column("added_at", BigInteger, nullable=False),
     CheckConstraint("length(public_key) = 33", "public_key"),
+)
+
+#: Every change of an account's key, for ever: ``given`` is the old key's signature, ``consent`` the new
+#: one's, see owners.py. ``payout``: the address that the new key accepts; ``left_payout``: one given up.
+handovers = Table(
+    "handovers",
+    metadata,
+    Column("old_key", LargeBinary, primary_key=True),
+    Column("new_key", LargeBinary, nullable=False, unique=True),
+    Column("account", LargeBinary, ForeignKey("accounts.id"), nullable=False, index=True),
+    Column("payout", LargeBinary, nullable=False),
+    Column("left_payout", LargeBinary),
+    Column("given", LargeBinary, nullable=False),
+    Column("consent", LargeBinary, nullable=False),
+    Column("time", BigInteger, nullable=False),
+    CheckConstraint("old_key <> new_key", "two_keys"),
+    CheckConstraint("length(old_key) = 33 AND length(new_key) = 33", "keys"),
+    CheckConstraint("length(payout) = 20", "payout"),
+)
+
+#: Accounts whose history everybody may read, by their owners' wish.
+published = Table(
+    "published",
+    metadata,
+    Column("account", LargeBinary, ForeignKey("accounts.id"), primary_key=True),
+    Column("since", BigInteger, nullable=False),
 )
 
 #: ``block``: keyed hash of an address block and the day (unix days).
@@ -186,8 +213,9 @@ refusals = Table(
     CheckConstraint("length(request_hash) = 32", "request_hash"),
 )
 
-#: Where an account's money goes on chain, named once for ever: a row is never changed. ``salt_key``
-#: is shared with the owner; ``public_key`` and ``signature`` are the payout key's own consent.
+#: Where an account's money goes on chain, named once for ever: a row is never changed, and goes only with
+#: an account that is handed over without tokens (owners.py). ``salt_key`` is shared with the owner;
+#: ``public_key`` and ``signature`` are the payout key's own consent.
 payouts = Table(
     "payouts",
     metadata,

@@ -11,8 +11,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from speedpay.errors import BadSignature, BooksBroken, NotFound, Stale
-from speedpay.ledger import accounts, book, epochs, expiry, idempotency, invariants, migrations
+from speedpay.errors import BadSignature, BooksBroken, Stale
+from speedpay.ledger import (
+    accounts,
+    book,
+    epochs,
+    expiry,
+    idempotency,
+    invariants,
+    migrations,
+    owners,
+)
+from speedpay.ledger.accounts import Owner
 from speedpay.ledger.channels import CLAIM_S
 from speedpay.ledger.database import Database
 from speedpay.ledger.keys import RENEW_S, LedgerKeys, load_or_make
@@ -20,6 +30,7 @@ from speedpay.ledger.last_head import LastHead
 from speedpay.ledger.limits import PER_ACCOUNT, PER_ADDRESS, Buckets, bucket, is_loopback
 from speedpay.ledger_api.answers import LedgerIdentity
 from speedpay.ledger_api.bound import BoundVault
+from speedpay.ledger_api.owners import HandOver
 from speedpay.ledger_api.signed import (
     ACCOUNT_BYTES,
     ACCOUNT_HEADER,
@@ -38,6 +49,9 @@ _log = logging.getLogger("speedpay.ledger")
 _WELCOME = Amount(10_000_000)
 _NO_FEE = Share(0)
 _WITHDRAWALS = Amount(1_000_000_000)
+#: The curve's generator. Against it the signature of a request for no account is checked, so that such a
+#: request takes as long as one that is signed by a wrong key.
+_NOBODYS_KEY = bytes.fromhex("0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,25 +139,52 @@ class Service:
         if not (self.settings.unlimited_loopback and is_loopback(address)):
             self._addresses.take(bucket(address), "address", cost)
 
-    def owner(self, head: Head, body: bytes, address: str) -> bytes:
-        """The account that signed this request. Raises Stale, NotFound, BadSignature, OverLimit."""
+    def owner(self, head: Head, body: bytes, address: str) -> Owner:
+        """The account that signed this request, and by which key. Whoever uses this asks once more in
+        the transaction of what is done: ``accounts.must_hold``.
+
+        Raises Stale, OverLimit, and one NotFound for no account and for a signature that is not its
+        owner's: nobody learns by asking which accounts there are.
+        """
         account = header_bytes(head.account, ACCOUNT_BYTES, ACCOUNT_HEADER)
         self._in_time(head)
         with self.database.read() as connection:
-            keys = accounts.keys(connection, account)
-        self._signed_by_one_of(keys, head, body)
-        if not (self.settings.unlimited_loopback and is_loopback(address)):
-            self._accounts.take(head.account, ACCOUNT_HEADER)
-        return account
+            key = accounts.key_of(connection, account)
+        try:
+            check_request(key or _NOBODYS_KEY, self.domain, head, body)
+        except BadSignature:
+            key = None
+        if key is None:
+            raise accounts.nobody()
+        self._bound_account(head, address)
+        return Owner(account, key)
 
-    def opener(self, head: Head, body: bytes, public_key: bytes) -> bytes:
-        """The account that ``public_key`` is about to open; the key itself signs."""
+    def opener(self, head: Head, body: bytes, public_key: bytes) -> Owner:
+        """The account that ``public_key`` is about to open, or has; the key itself signs."""
         account = header_bytes(head.account, ACCOUNT_BYTES, ACCOUNT_HEADER)
         self._in_time(head)
         if account != account_id(public_key):
             raise BadSignature("is not the account of this key", field=ACCOUNT_HEADER)
         check_request(public_key, self.domain, head, body)
-        return account
+        with self.database.read() as connection:
+            return Owner(accounts.account_of(connection, public_key) or account, public_key)
+
+    def giver(self, head: Head, body: bytes, address: str, order: HandOver) -> Owner:
+        """The account that is handed over, signed by the key that has it, or had it until just that."""
+        account = header_bytes(head.account, ACCOUNT_BYTES, ACCOUNT_HEADER)
+        self._in_time(head)
+        try:
+            check_request(order.old_key, self.domain, head, body)
+        except BadSignature as error:
+            raise accounts.nobody() from error
+        with self.database.read() as connection:
+            owners.may_give(connection, order)
+        self._bound_account(head, address)
+        return Owner(account, order.old_key)
+
+    def _bound_account(self, head: Head, address: str) -> None:
+        if not (self.settings.unlimited_loopback and is_loopback(address)):
+            self._accounts.take(head.account, ACCOUNT_HEADER)
 
     def channel_key(self, head: Head, body: bytes) -> bytes:
         """The channel key (33 bytes) that signed this request in its own name."""
@@ -159,15 +200,6 @@ class Service:
                 f"is {abs(skew_s)} s {'ahead of' if skew_s > 0 else 'behind'} the ledger's clock",
                 field=TIME_HEADER,
             )
-
-    def _signed_by_one_of(self, keys: list[bytes], head: Head, body: bytes) -> None:
-        for at, key in enumerate(keys, start=1):
-            try:
-                return check_request(key, self.domain, head, body)
-            except BadSignature:
-                if at == len(keys):
-                    raise
-        raise NotFound("has no key", field=ACCOUNT_HEADER)
 
     def tick(self) -> None:
         """Let time pass: uptime, expiries, what may be forgotten. Called every ``BEAT_S``."""

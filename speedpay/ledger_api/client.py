@@ -20,7 +20,7 @@ from typing import Generic, TypeVar
 
 from speedpay.certificates import CertificateSet
 from speedpay.channel.voucher import SignedStatement, Voucher
-from speedpay.ledger_api import calls, chain, epochs
+from speedpay.ledger_api import calls, chain, epochs, owners
 from speedpay.ledger_api.answers import (
     Balance,
     ChannelView,
@@ -34,6 +34,7 @@ from speedpay.ledger_api.attested import Attested
 from speedpay.ledger_api.calls import Call
 from speedpay.ledger_api.chain import ChainHealth, Deposits, Ordered, Withdraw, Withdrawals
 from speedpay.ledger_api.epochs import EpochView, Inclusion, NamePayout
+from speedpay.ledger_api.owners import HandOver, Publish
 from speedpay.ledger_api.shapes import OpenChannel, Redemption, Send, TopUp
 from speedpay.ledger_api.transport import AsyncLine, Line
 from speedpay.proof.balance import BalanceProof
@@ -162,6 +163,19 @@ class LedgerClient(_Both[Line]):
         self, key: SigningKey, account: bytes, order: NamePayout, idempotency_key: bytes
     ) -> None:
         return self._call(epochs.name_payout(key, account, order, idempotency_key))
+
+    def hand_over(self, key: SigningKey, order: HandOver, idempotency_key: bytes) -> None:
+        return self._call(owners.hand_over(key, order, idempotency_key))
+
+    def publish(
+        self, key: SigningKey, account: bytes, order: Publish, idempotency_key: bytes
+    ) -> None:
+        return self._call(owners.publish(key, account, order, idempotency_key))
+
+    def published_history(
+        self, account: bytes, before: int | None = None, limit: int = 50
+    ) -> History:
+        return self._call(owners.published_history(account, before, limit))
 
     def _call(self, call: Call[T]) -> T:
         return self._drive(self._session.carry(call))

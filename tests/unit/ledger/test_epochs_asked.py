@@ -112,7 +112,7 @@ def test_another_owners_proof_is_refused(desk: Closing) -> None:
     desk.close()
     target = f"/v1/accounts/{ann.account.hex()}/proof?epoch=1"
     status, said = desk.signed(ben, "GET", target, b"")
-    assert (status, said["error"]["field"]) == (403, "account")
+    assert (status, said["error"]["field"]) == (404, "account")
 
 
 # --- the journal ------------------------------------------------------------------------------------
@@ -242,7 +242,7 @@ def test_another_accounts_payout_address_is_not_named(desk: Closing) -> None:
     target = f"/v1/accounts/{ann.account.hex()}/payout"
     before = desk.everything()
     status, said = desk.signed(eve, "POST", target, epochs.dump(order.to_json()))
-    assert (status, said["error"]["field"]) == (403, "account")
+    assert (status, said["error"]["field"]) == (404, "account")
     assert desk.everything() == before
 
 

@@ -19,6 +19,7 @@ from speedpay.errors import (
     OverLimit,
     Stale,
 )
+from speedpay.ledger import accounts, service
 from speedpay.ledger.idempotency import KEEP_REFUSALS_S
 from speedpay.ledger.schema import refusals
 from speedpay.ledger.service import Settings
@@ -98,10 +99,49 @@ def test_somebody_elses_balance_and_history_are_refused(
         calls.balance(ben.key, ann.account),
         calls.history(ben.key, ann.account, None, 10),
     ):
-        with desk.refused(BadSignature, "speedpay-signature"):
+        with desk.refused(NotFound, "speedpay-account"):
             desk.ask(call)
-        with desk.refused(NotAllowed, "account"):
+        with desk.refused(NotFound, "account"):
             desk.ask(replace(call, signer=ben.account))
+
+
+def test_an_account_of_others_is_answered_like_one_that_does_not_exist(
+    desk: Desk, ann: Person, ben: Person
+) -> None:
+    """Whatever is tried on it, status and body are the same, to the byte."""
+
+    def tried(account: bytes) -> list[tuple[int, bytes]]:
+        found = []
+        for what in ("balance", "history", "proof", "withdrawals", "deposits"):
+            target = f"/v1/accounts/{account.hex()}/{what}"
+            for key, signer in ((ben.key, account), (ben.key, ben.account), (None, b"")):
+                call = Call("GET", target, lambda fields: None, b"", key, signer)
+                head = call.head(desk.service.domain, desk.service.now())
+                found.append(desk.raw("GET", target, b"", head.headers()))
+        return [(reply.status, reply.body) for reply in found]
+
+    there, nowhere = tried(ann.account), tried(bytes(16))
+    assert there == nowhere
+    assert {status for status, _ in there} == {404, 422}
+
+
+def test_a_signature_is_judged_as_long_for_no_account_as_for_a_wrong_key(
+    desk: Desk, ann: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same steps, so that the time tells nothing either: one key looked up, one signature checked."""
+    asked: list[str] = []
+    look, check = accounts.key_of, service.check_request
+    monkeypatch.setattr(accounts, "key_of", lambda *given: asked.append("look") or look(*given))
+    monkeypatch.setattr(
+        service, "check_request", lambda *given: asked.append("check") or check(*given)
+    )
+    steps = []
+    for account in (ann.account, bytes(16)):
+        asked.clear()
+        with desk.refused(NotFound, "speedpay-account"):
+            desk.ask(calls.balance(new_key(), account))
+        steps.append(list(asked))
+    assert steps[0] == steps[1] == ["look", "check"]
 
 
 def test_a_balance_without_a_signature_is_refused(desk: Desk, ann: Person) -> None:
@@ -164,7 +204,7 @@ def test_the_body_cannot_be_changed_on_the_way(desk: Desk, ann: Person, ben: Per
     call = calls.send(ann.key, ann.account, order(ben), fresh())
     head = call.head(desk.service.domain, desk.service.now())
     changed = call.body.replace(b'"5"', b'"6"')
-    assert refused(desk, head, changed) == (401, "bad_signature", "speedpay-signature")
+    assert refused(desk, head, changed) == (404, "not_found", "speedpay-account")
 
 
 def test_a_request_signed_for_another_ledger_is_refused(
@@ -173,7 +213,7 @@ def test_a_request_signed_for_another_ledger_is_refused(
     call = calls.send(ann.key, ann.account, order(ben), fresh())
     elsewhere = Domain(desk.service.domain.network, b"\x07" * 32)
     head = call.head(elsewhere, desk.service.now())
-    assert refused(desk, head, call.body) == (401, "bad_signature", "speedpay-signature")
+    assert refused(desk, head, call.body) == (404, "not_found", "speedpay-account")
 
 
 def test_a_replayed_request_repeats_its_answer_and_moves_nothing(

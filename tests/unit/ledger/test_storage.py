@@ -21,10 +21,11 @@ from speedpay.ledger.database import Database
 from speedpay.ledger.keys import CERTIFICATE_S
 from speedpay.ledger.schema import metadata
 from speedpay.ledger.service import Service, Settings
-from speedpay.ledger_api import calls
+from speedpay.ledger_api import calls, owners
+from speedpay.ledger_api.owners import Consent, HandOver
 from speedpay.ledger_api.shapes import Send
 from speedpay.units import Amount
-from tests.unit.ledger.desk import CREDIT, Desk, fresh
+from tests.unit.ledger.desk import CREDIT, Desk, Person, fresh, new_key
 
 #: As words of a column's or table's name.
 FORBIDDEN = {
@@ -116,12 +117,37 @@ def test_a_journal_that_is_older_than_withdrawals_is_kept_to_the_byte(tmp_path: 
             "anchors",
             "anchor_attempts",
             "chain_watch",
+            "handovers",
+            "published",
         ):
             connection.execute(f"DROP TABLE {table}")
         connection.execute("UPDATE alembic_version SET version_num = '0003'")
     connection.close()
     desk = Desk(tmp_path)
     assert desk.everything()["transfers"] == before
+    assert desk.broken() == []
+    desk.service.close()
+
+
+def test_a_ledger_that_is_older_than_hand_overs_lets_its_accounts_be_handed_over(
+    tmp_path: Path,
+) -> None:
+    desk = Desk(tmp_path)
+    ann = desk.person()
+    before = desk.everything()
+    desk.service.close()
+    with sqlite3.connect(tmp_path / "ledger.sqlite") as connection:
+        for table in ("handovers", "published"):
+            connection.execute(f"DROP TABLE {table}")
+        connection.execute("UPDATE alembic_version SET version_num = '0004'")
+    connection.close()
+    desk = Desk(tmp_path)
+    assert desk.everything() == before
+    heir = new_key()
+    consent = Consent.sign(heir, desk.service.domain, ann.account, bytes(20))
+    order = HandOver.sign(ann.key, desk.service.domain, consent)
+    desk.ask(owners.hand_over(ann.key, order, fresh()))
+    assert desk.credit(Person(heir, ann.account)) == 10_000_000
     assert desk.broken() == []
     desk.service.close()
 

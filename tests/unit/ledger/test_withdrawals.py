@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from speedpay.chain.address import of_public_key
-from speedpay.errors import BalanceTooSmall, KeyReused, NotAllowed
+from speedpay.errors import BalanceTooSmall, KeyReused, NotAllowed, NotFound
 from speedpay.ledger import schema, withdrawals
 from speedpay.ledger_api import calls, chain
 from speedpay.ledger_api.chain import Withdraw, Withdrawal, WithdrawalState
@@ -208,5 +208,5 @@ def test_another_accounts_withdrawals_are_nobodys_business(desk: Desk) -> None:
     ann, ben = payee(desk), payee(desk)
     for of in (chain.withdrawals, chain.deposits):
         theirs = of(ann.key, ann.account)
-        with desk.refused(NotAllowed, "account"):
+        with desk.refused(NotFound, "account"):
             desk.ask(replace(theirs, key=ben.key, signer=ben.account))
