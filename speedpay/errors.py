@@ -7,6 +7,7 @@
     │   ├── Malformed           shape, size, range or encoding
     │   ├── OutOfOrder          a message that this state does not allow
     │   ├── BadSignature        forged, or not in the one canonical form
+    │   ├── BadSeal             not sealed for this connection, direction and number
     │   ├── WrongNetwork        signed for another network
     │   ├── WrongLedger         signed for another ledger
     │   ├── WrongChannel        signed for another channel, payee or price
@@ -78,6 +79,11 @@ class OutOfOrder(Refused):
 
 class BadSignature(Refused):
     code = "bad_signature"
+    is_misbehaviour = True
+
+
+class BadSeal(Refused):
+    code = "bad_seal"
     is_misbehaviour = True
 
 

@@ -49,7 +49,6 @@ from speedpay.peer.effects import (
 )
 from speedpay.peer.inquirer import Inquirer
 from speedpay.peer.messages import (
-    BY_TYPE,
     Ack,
     Ask,
     Bid,
@@ -64,7 +63,9 @@ from speedpay.peer.messages import (
     Resume,
     StopMessage,
 )
+from speedpay.peer.sealing import Handshake
 from speedpay.peer.seller import Seller, Terms
+from speedpay.signing import SigningKey
 from speedpay.swarm import events
 from speedpay.swarm.session import Session
 from speedpay.units import NO_PRICE, ZERO, Price
@@ -163,7 +164,9 @@ class Market:
             case events.PeerExtended():
                 peer = self.peers.get(event.connection)
                 if peer and not peer.conversation.greeted:
-                    self._transmit(peer, peer.conversation.hello())
+                    handshake = Handshake(event.infohash, event.own_id, event.peer_id)
+                    hello = peer.conversation.hello(handshake, secrets.token_bytes(32))
+                    self._transmit(peer, hello)
             case events.PeerGone():
                 self._gone(event.connection, now)
             case events.Flooded():
@@ -294,7 +297,7 @@ class Market:
             return
         utc = int(time.time())
         try:
-            message = peer.conversation.receive(event.payload, now)
+            message = peer.conversation.receive(event.sequence, event.payload, now)
             self._perform(self._dispatch(peer, event.sequence, message, now, utc))
         except Refused as refusal:
             self._store.let_go()
@@ -303,9 +306,8 @@ class Market:
                 return  # an ordinary peer to us
             if refusal.is_misbehaviour:
                 self._ban(peer.connection, str(refusal))
-            elif peer.conversation.met and event.payload[1:2] != bytes([ErrorMessage.TYPE]):
-                kind = next((kind for kind in event.payload[1:2] if kind in BY_TYPE), 0)
-                self._send(peer, ErrorMessage(refusal.code, kind))
+            elif peer.conversation.met and peer.conversation.heard_type != ErrorMessage.TYPE:
+                self._send(peer, ErrorMessage(refusal.code, peer.conversation.heard_type))
 
     def _dispatch(
         self, peer: Peer, number: int, message: Message, now: float, utc: int
@@ -367,7 +369,7 @@ class Market:
             match effect:
                 case Send():
                     if peer := self.peers.get(effect.connection):
-                        self._send(peer, effect.message)
+                        self._send(peer, effect.message, effect.by)
                 case Withhold():
                     _log.debug(
                         "withhold from %d: %s, %s", effect.connection, effect.on,
@@ -412,8 +414,8 @@ class Market:
                     self._infohash_of[identity] = peer.infohash
         return self._infohash_of[identity]
 
-    def _send(self, peer: Peer, message: Message) -> None:
-        payload = peer.conversation.send(message)
+    def _send(self, peer: Peer, message: Message, by: SigningKey | None = None) -> None:
+        payload = peer.conversation.send(message, by)
         _log.debug("to %s:%d %s", peer.address, peer.port, message)
         self._transmit(peer, payload)
         number = peer.conversation.sent_count

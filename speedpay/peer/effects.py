@@ -13,13 +13,17 @@ from speedpay.channel.payer import PayerChannel
 from speedpay.channel.receipt import PayeeReceipt
 from speedpay.channel.voucher import SignedStatement
 from speedpay.peer.messages import Message
+from speedpay.signing import SigningKey
 from speedpay.units import Amount
 
 
 @dataclass(frozen=True, slots=True)
 class Send:
+    """``by``: the key that binds an ask or an open to the connection (``peer/binding.py``)."""
+
     connection: int
     message: Message
+    by: SigningKey | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,7 +149,8 @@ class Funding(Paying):
 
     def _show(self, sale: Sale, channel: PayerChannel) -> Send:
         opened = channel.opened
-        return Send(sale.connection, Open(opened.statement, opened.signature, channel.signed))
+        shown = Open(opened.statement, opened.signature, channel.signed)
+        return Send(sale.connection, shown, sale.key)
 
     def _keep_funded(self, sale: Sale, now: float) -> list[Effect]:
         """Top up a channel that runs low, within the budget; else take back escrow that lies idle."""

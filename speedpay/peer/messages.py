@@ -1,7 +1,8 @@
 """The codec of every message: version byte, type byte, bencoded dictionary (SPEC.md, Messages).
 
 One table per message says which keys it has, of which kind and within which bounds; ``decode`` checks all
-of it, so that what comes out needs no further shape checks. A message is at most 4,096 bytes.
+of it, so that what comes out needs no further shape checks. A message is at most 4,030 bytes, so that sealed
+(``peer/sealing.py``) it is at most 4,096.
 """
 
 from __future__ import annotations
@@ -41,36 +42,42 @@ from speedpay.signing import (
 from speedpay.units import Amount, MoneyClass, Price, Share
 
 VERSION = 1
-MAX_MESSAGE_BYTES = 4096
+MAX_MESSAGE_BYTES = 4030
 MIN_BID_VALID_S, MAX_BID_VALID_S = 60, 300
 #: The fastest uplink that can be said: 1 TiB/s.
 MAX_RATE = 2**40
 MAX_LOAD = 2**20
+#: A binding that is not made yet.
+UNBOUND = bytes(SIGNATURE_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """``ephemeral`` (X25519) is reserved for the sealing of later messages; it is ignored by version 1."""
+    """``ephemeral``: an X25519 key, fresh for this connection; with the peer's it seals what follows."""
 
     TYPE: ClassVar[int] = 0
     WIRE: ClassVar[tuple[Field, ...]] = (
         integers(b"v", 1, 255), octets(b"l", HASH_BYTES), ascii_text(b"n", 32),
-        octets(b"x", 32, optional=True),
+        octets(b"x", 32),
     )  # fmt: skip
     versions: tuple[int, ...]
     ledger: bytes
     network: str
-    ephemeral: bytes | None = None
+    ephemeral: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """The same for every buyer of an ask period. ``payee_key`` is the seller's, fresh per swarm."""
+    """The same for every buyer of an ask period. ``payee_key`` is the seller's, fresh per swarm.
+
+    ``binding`` is of one connection (``peer/binding.py``), and made when the message is sent.
+    """
 
     TYPE: ClassVar[int] = 1
     WIRE: ClassVar[tuple[Field, ...]] = (
         integer(b"i", 1, 2**32 - 1), octets(b"k", PUBLIC_KEY_BYTES), price(b"p"), classes(b"c"),
         amount(b"e"), share(b"f"), integer(b"t", 0, 2**40), octets(b"s", SIGNATURE_BYTES),
+        octets(b"x", SIGNATURE_BYTES),
     )  # fmt: skip
     ask_id: int
     payee_key: bytes
@@ -80,11 +87,12 @@ class Ask:
     free_pool: Share
     valid_until: int
     signature: bytes
+    binding: bytes = UNBOUND
 
     def signed_body(self) -> bytes:
-        """Everything but the signature, canonically bencoded."""
+        """Everything but the signature and the binding, canonically bencoded."""
         wire = _to_wire(self)
-        del wire[b"s"]
+        del wire[b"s"], wire[b"x"]
         return bencode.encode(wire)
 
     def signed(self, key: SigningKey, domain: Domain) -> Ask:
@@ -129,15 +137,17 @@ class Quote:
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """``signed``: the total that the payer has signed so far; above zero after a reconnect."""
+    """``signed``: the total that the payer has signed so far; above zero after a reconnect. ``binding`` as
+    in ask, by the payer's key."""
 
     TYPE: ClassVar[int] = 4
     WIRE: ClassVar[tuple[Field, ...]] = (
-        statement(b"b"), octets(b"s", SIGNATURE_BYTES), amount(b"n"),
+        statement(b"b"), octets(b"s", SIGNATURE_BYTES), amount(b"n"), octets(b"x", SIGNATURE_BYTES),
     )  # fmt: skip
     statement: Statement
     signature: bytes
     signed: Amount
+    binding: bytes = UNBOUND
 
     def signed_statement(self) -> SignedStatement:
         return SignedStatement(self.statement, self.signature)

@@ -255,7 +255,7 @@ class Seller:
             max(1, until // ASK_PERIOD_S % 2**32), buying.key.public, self.terms.price,
             self.terms.classes, self.terms.min_escrow, self.terms.free_pool, until, bytes(64),
         )  # fmt: skip
-        return [Send(buying.connection, ask.signed(buying.key, self._domain))]
+        return [Send(buying.connection, ask.signed(buying.key, self._domain), buying.key)]
 
     @staticmethod
     def _bids(buying: Buying, now: float) -> bool:

@@ -26,9 +26,17 @@ class PeerConnected(NamedTuple):
 
 
 class PeerExtended(NamedTuple):
-    """The peer understands our messages: from now on ``Extension.send`` reaches it."""
+    """The peer understands our messages: from now on ``Extension.send`` reaches it.
+
+    What both ends read in this connection's handshakes (BEP 3), 20 bytes each. ``infohash`` is the one
+    that the called side answered with: of a hybrid torrent that is the v2 hash where both can (BEP 52),
+    also if a torrent was added with its v1 hash, so it may differ from that of ``PeerConnected``.
+    """
 
     connection: int
+    own_id: bytes
+    peer_id: bytes
+    infohash: bytes
 
 
 class PeerGone(NamedTuple):

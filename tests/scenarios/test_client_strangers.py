@@ -18,6 +18,7 @@ from speedpay.ledger_api.client import LedgerClient
 from speedpay.ledger_api.shapes import OpenChannel
 from speedpay.peer.conversation import RATE_BURST, Conversation
 from speedpay.peer.messages import Ack, Ask, Bid, ErrorMessage, Message, Open, VoucherMessage
+from speedpay.peer.sealing import Handshake
 from speedpay.signing import Domain, SigningKey
 from speedpay.swarm import events
 from speedpay.swarm.settings import SwarmSettings
@@ -76,11 +77,12 @@ class Stranger:
         async for batch in self.swarm.batches():
             for event in batch:
                 match event:
-                    case events.PeerExtended(connection):
+                    case events.PeerExtended(connection, own_id, peer_id, infohash):
                         self.connection = connection
-                        self.raw(self.conversation.hello())
-                    case events.Message(_, _, payload):
-                        self.heard.append(self.conversation.receive(payload, 0.0))
+                        handshake = Handshake(infohash, own_id, peer_id)
+                        self.raw(self.conversation.hello(handshake, os.urandom(32)))
+                    case events.Message(_, number, payload):
+                        self.heard.append(self.conversation.receive(number, payload, 0.0))
                     case events.PeerGone():
                         self.is_gone = True
 
@@ -88,7 +90,14 @@ class Stranger:
         self.swarm.extension.send(self.connection, payload)
 
     def say(self, message: Message) -> None:
-        self.raw(self.conversation.send(message))
+        self.raw(self.conversation.send(message, self.key))
+
+    def seals(self, message: bytes) -> None:
+        """Whatever it is, in a good seal."""
+        session = self.conversation._session
+        assert session is not None
+        self.conversation.sent_count += 1
+        self.raw(session.seal(self.conversation.sent_count, message))
 
     async def hears(self, kind: type[M]) -> M:
         await until(lambda: any(isinstance(message, kind) for message in self.heard))
@@ -162,14 +171,17 @@ def test_a_forged_voucher_bans_its_sender_and_those_before_it_are_redeemed(town:
     assert stranger.user.credit == WELCOME - 1_000
 
 
-@pytest.mark.parametrize("garbage", [b"", b"\x01", bytes(7), b"\xff" * 300, b"\x01\x08" * 50])
-def test_garbage_bans_its_sender_and_changes_nothing_else(town: Town, garbage: bytes) -> None:
+@pytest.mark.parametrize("sealed", [False, True])
+@pytest.mark.parametrize("garbage", [b"", b"\x01", b"\x01\x08" * 50])
+def test_garbage_bans_its_sender_and_changes_nothing_else(
+    town: Town, garbage: bytes, sealed: bool
+) -> None:
     payee = town.user()
 
     async def scene() -> None:
         async with _facing(town, payee) as (origin, stranger):
             await stranger.hears(Ask)
-            stranger.raw(garbage)
+            (stranger.seals if sealed else stranger.raw)(garbage)
             await until(lambda: stranger.is_gone)
             assert [note.partition(":")[0] for note in origin.notes] == [
                 f"{stranger.at} was banned"
@@ -212,7 +224,7 @@ def test_an_empty_message_above_the_rate_limit_is_refused_like_any_other(town: T
             await stranger.hears(Ask)
             for _ in range(int(RATE_BURST) + 20):
                 stranger.say(ErrorMessage(BadSignature.code, Open.TYPE))
-            stranger.raw(b"")
+            stranger.seals(b"")
             await until(lambda: ErrorMessage("over_limit", 0) in stranger.heard)
             assert origin.notes == []
 

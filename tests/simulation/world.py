@@ -50,6 +50,7 @@ from speedpay.peer.messages import (
     StopMessage,
     VoucherMessage,
 )
+from speedpay.peer.sealing import Handshake
 from speedpay.peer.seller import Seller, Terms
 from speedpay.signing import Certificate, Domain, SigningKey, ledger_id
 from speedpay.units import MIB, ZERO, Amount, MoneyClass, Price, Share
@@ -61,6 +62,7 @@ DOMAIN = Domain("simulation", ledger_id(ROOT.public))
 CERTIFICATES = CertificateSet(
     DOMAIN, (Certificate.issue(ROOT, DOMAIN.network, RESPONSE.public, 0, 2**40),)
 )
+INFOHASH = hashlib.sha256(b"simulation").digest()[:20]
 BLOCKS_PER_PIECE = 4
 PIECE_BYTES = BLOCKS_PER_PIECE * BLOCK_BYTES
 EITHER_WAY = (Pause, Resume, StopMessage)
@@ -300,8 +302,11 @@ class World:
         link = Link(a, b)
         one.ends[a.number] = two.ends[b.number] = link
         self.links.append(link)
-        for end in (a, b):
-            self.put(link, end, end.conversation.hello())
+        ids = {end: f"peer {end:15}".encode() for end in (a.number, b.number)}
+        for end, other in ((a, b), (b, a)):
+            secret = hashlib.sha256(f"{self.seed} ephemeral {end.number}".encode()).digest()
+            handshake = Handshake(INFOHASH, ids[end.number], ids[other.number])
+            self.put(link, end, end.conversation.hello(handshake, secret))
 
     def put(self, link: Link, sender: End, item: bytes | Block | Request) -> None:
         link.other(sender).inbox.append(item)
@@ -367,7 +372,7 @@ class World:
     def perform_one(self, client: Client, effect: do.Effect) -> None:
         match effect:
             case do.Send():
-                self.send(client, effect.connection, effect.message)
+                self.send(client, effect.connection, effect.message, effect.by)
             case do.Withhold():
                 if end := client.end(effect.connection):
                     end.withheld = effect.on
@@ -390,7 +395,9 @@ class World:
             case _:
                 pass
 
-    def send(self, client: Client, number: int, message: Message) -> None:
+    def send(
+        self, client: Client, number: int, message: Message, by: SigningKey | None = None
+    ) -> None:
         end = client.end(number)
         if end is None or client.ends[number] not in self.links:
             return
@@ -403,7 +410,7 @@ class World:
         if client.kind is Kind.COMPLAINER and isinstance(message, VoucherMessage):
             message = VoucherMessage(message.channel, message.cumulative, message.signature,
                                      message.verified_bytes, 2**40)  # fmt: skip
-        self.put(client.ends[number], end, end.conversation.send(message))
+        self.put(client.ends[number], end, end.conversation.send(message, by))
         if isinstance(message, Bid):
             assert client.buyer is not None
             client.buyer.bid_left(number, end.conversation.sent_count)
@@ -491,13 +498,14 @@ class World:
     def hear(self, link: Link, end: End, payload: bytes) -> None:
         client, utc = end.client, UTC + int(self.now)
         try:
-            message = end.conversation.receive(payload, self.now)
+            message = end.conversation.receive(end.received, payload, self.now)
             effects = self.dispatch(client, end, message, utc)
         except Refused as refusal:
             if refusal.is_misbehaviour:
                 self.ban(client, link.other(end).client, str(refusal))
-            elif payload[1] != ErrorMessage.TYPE:
-                self.send(client, end.number, ErrorMessage(refusal.code, payload[1]))
+            elif end.conversation.heard_type != ErrorMessage.TYPE:
+                refused = ErrorMessage(refusal.code, end.conversation.heard_type)
+                self.send(client, end.number, refused)
             return
         if isinstance(message, Open):
             end.billed, end.signed_at_open, end.reported = 0, message.signed.utok, 0

@@ -9,8 +9,8 @@ from speedpay.errors import BY_CODE, Malformed, Refused, SpeedpayError
 
 #: They travel over HTTP and between peers: none may be renamed.
 MISBEHAVIOUR = {
-    "malformed", "out_of_order", "bad_signature", "wrong_network", "wrong_ledger", "wrong_channel",
-    "above_escrow",
+    "malformed", "out_of_order", "bad_signature", "bad_seal", "wrong_network", "wrong_ledger",
+    "wrong_channel", "above_escrow",
 }  # fmt: skip
 NORMAL = {
     "refused", "not_increasing", "channel_unknown", "channel_closed", "stale", "over_limit",

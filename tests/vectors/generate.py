@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from speedpay.errors import Refused
 from speedpay.market.allocator import Demand, shares, weights
 from speedpay.market.bidder import Formula, Plan, explain
 from speedpay.peer import bencode
+from speedpay.peer.binding import bind
 from speedpay.peer.messages import (
     BY_TYPE,
     Ack,
@@ -34,7 +36,6 @@ from speedpay.peer.messages import (
     DemandMessage,
     ErrorMessage,
     HeadMessage,
-    Hello,
     Inquiry,
     Message,
     Open,
@@ -53,6 +54,7 @@ from speedpay.signing import Certificate, Domain, SigningKey, digest, ledger_id
 from speedpay.units import GIB, KIB, MIB, Amount, MoneyClass, Price, Share
 from tests.vectors.heads import certified, heads, heads_file
 from tests.vectors.proof import proof_file
+from tests.vectors.session import INFOHASH, hello, session, session_file
 
 FOLDER = Path(__file__).parent
 Json = dict[str, Any]
@@ -81,26 +83,30 @@ SIGNED_TOP_UP = SignedStatement.sign(RESPONSE, DOMAIN, TOPPED_UP)
 VOUCHER = Voucher.sign(PAYER, DOMAIN, CHANNEL, Amount(1_525))
 CERTIFICATE = Certificate.issue(ROOT, DOMAIN.network, RESPONSE.public, 1_790_000_000, 1_900_000_000)
 CERTIFICATES = CertificateSet(DOMAIN, (CERTIFICATE,))
+#: What asks and opens are bound to, here.
+TRANSCRIPT = session(DOMAIN, "buyer").transcript
 ASK = Ask(
     3_000_001, PAYEE.public, Price(24_414), frozenset(MoneyClass), Amount(1_000), Share(250_000),
     1_800_000_600, bytes(64),
 ).signed(PAYEE, DOMAIN)  # fmt: skip
-INFOHASH, SALT = hashlib.sha256(b"content").digest()[:20], hashlib.sha256(b"salt").digest()
+SALT = hashlib.sha256(b"salt").digest()
 COMMITMENT = content_commitment(SALT, INFOHASH)
 RECEIPT = PayeeReceipt.sign(
     PAYEE, DOMAIN, CHANNEL, Amount(1_525), 65_536, COMMITMENT, 1_800_000_100
 )
 HEADS = heads(DOMAIN)
 FIRST, TWIN = (certified(HEADS[n], RESPONSE, DOMAIN, CERTIFICATE) for n in ("first", "twin"))
+OPEN = Open(STATEMENT, SIGNED.signature, Amount(0))
+REOPEN = Open(TOPPED_UP, SIGNED_TOP_UP.signature, Amount(1_525))
 
 MESSAGES: dict[str, Message] = {
-    "hello": Hello((1,), DOMAIN.ledger_id, DOMAIN.network),
-    "hello with the reserved key": Hello((1, 2), DOMAIN.ledger_id, DOMAIN.network, bytes(32)),
-    "ask": ASK,
+    "hello": hello(DOMAIN, "buyer"),
+    "hello of one that knows more": replace(hello(DOMAIN, "seller"), versions=(1, 2)),
+    "ask": bind(ASK, PAYEE, DOMAIN, TRANSCRIPT),
     "bid": Bid(7, Price(24_414), 2**20, 180),
     "quote": Quote(7, Price(24_414), 2**20, Share(750_000), 9),
-    "open": Open(STATEMENT, SIGNED.signature, Amount(0)),
-    "open after a reconnect": Open(TOPPED_UP, SIGNED_TOP_UP.signature, Amount(1_525)),
+    "open": bind(OPEN, PAYER, DOMAIN, TRANSCRIPT),
+    "open after a reconnect": bind(REOPEN, PAYER, DOMAIN, TRANSCRIPT),
     "topup": TopUp(TOPPED_UP, SIGNED_TOP_UP.signature),
     "voucher": VoucherMessage(CHANNEL, VOUCHER.cumulative, VOUCHER.signature, 65_536, 16_384),
     "ack": Ack(CHANNEL, Amount(1_525), 131_072),
@@ -127,6 +133,9 @@ def refused_encodings() -> dict[str, bytes]:
     pause = encode(MESSAGES["pause"])
     body: dict[bytes, bencode.Value] = {b"i": 7, b"p": 24_414, b"t": 180, b"w": 2**20}
     ack: dict[bytes, bencode.Value] = {b"c": CHANNEL, b"n": 1, b"w": 1}
+    greeting: dict[bytes, bencode.Value] = {
+        b"v": [1], b"l": bytes(32), b"n": b"x", b"x": bytes(32),
+    }  # fmt: skip
     statement = STATEMENT.to_bytes()
     unknown_class = statement[:114] + b"\x02" + statement[115:]
     head = bencode.decode(encode(MESSAGES["head"])[2:])
@@ -140,7 +149,7 @@ def refused_encodings() -> dict[str, bytes]:
         "version 0": b"\x00" + bid[1:],
         "version 2": b"\x02" + bid[1:],
         "unknown type": _wire(200, {}),
-        "longer than 4096 bytes": bid + bytes(4096),
+        "longer than 4030 bytes": bid + bytes(4031 - len(bid)),
         "not a dictionary": b"\x01\x02" + bencode.encode([1, 2]),
         "trailing byte": bid + b"\x00",
         "cut short": bid[:-1],
@@ -169,9 +178,12 @@ def refused_encodings() -> dict[str, bytes]:
         "signature of 65 bytes": _wire(
             6, {b"c": CHANNEL, b"n": 1, b"s": bytes(65), b"v": 0, b"r": 0}
         ),
-        "no versions": _wire(0, {b"v": [], b"l": bytes(32), b"n": b"x"}),
-        "versions of text": _wire(0, {b"v": [b"1"], b"l": bytes(32), b"n": b"x"}),
-        "network with a space": _wire(0, {b"v": [1], b"l": bytes(32), b"n": b"a b"}),
+        "no versions": _wire(0, {**greeting, b"v": []}),
+        "versions of text": _wire(0, {**greeting, b"v": [b"1"]}),
+        "network with a space": _wire(0, {**greeting, b"n": b"a b"}),
+        "hello without a key": _wire(0, {b"v": [1], b"l": bytes(32), b"n": b"x"}),
+        "hello with a key of 31 bytes": _wire(0, {**greeting, b"x": bytes(31)}),
+        "ask without a binding": encode(ASK).replace(b"1:x64:" + bytes(64), b""),
         "no class of money": encode(ASK).replace(b"1:ci3e", b"1:ci0e"),
         "error code too long": _wire(13, {b"c": b"x" * 33, b"t": 0}),
         "receipt without a commitment": encode(MESSAGES["receipt"]).replace(
@@ -210,7 +222,9 @@ def _refusal(payload: bytes) -> Json:
 
 def signing_file() -> Json:
     body = b"body"
-    kinds = ("ask", "statement", "voucher", "assignment", "certificate", "receipt", "head")
+    kinds = (
+        "ask", "session", "statement", "voucher", "assignment", "certificate", "receipt", "head",
+    )  # fmt: skip
     signature = PAYER.sign("voucher", DOMAIN, body)
     twin = signature[:32] + (_ORDER - int.from_bytes(signature[32:])).to_bytes(32)
     return {
@@ -379,6 +393,7 @@ def files() -> dict[str, str]:
         "messages.json": messages_file(),
         "bids.json": bids_file(),
         "allocator.json": allocator_file(),
+        "session.json": session_file(DOMAIN, MESSAGES, PAYER, PAYEE),
         "heads.json": heads_file(DOMAIN, RESPONSE, CERTIFICATE),
         "proof.json": proof_file(DOMAIN, RESPONSE, CERTIFICATE),
     }

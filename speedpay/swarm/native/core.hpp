@@ -24,6 +24,7 @@ namespace speedpay {
 
 using ConnectionId = std::uint64_t;
 using InfoHash = std::array<char, 20>;
+using PeerId = std::array<char, 20>;
 
 // A message of ours is at most this long, in both directions.
 constexpr std::size_t max_message_bytes = 4096;
@@ -40,7 +41,7 @@ constexpr std::size_t max_open_events = 16;
 
 struct PeerConnected
 { ConnectionId connection; InfoHash infohash; std::string address; int port; bool outgoing; };
-struct PeerExtended { ConnectionId connection; };
+struct PeerExtended { ConnectionId connection; PeerId own_id; PeerId peer_id; InfoHash infohash; };
 struct PeerGone { ConnectionId connection; std::string reason; };
 struct InterestChanged { ConnectionId connection; bool local; bool remote; };
 struct Message { ConnectionId connection; std::uint64_t sequence; std::string payload; };
@@ -98,10 +99,10 @@ public:
 		return id;
 	}
 
-	void extended(ConnectionId id)
+	void extended(PeerExtended const& peer)
 	{
 		Lock lock(m_mutex);
-		push(PeerExtended{id});
+		push(peer);
 	}
 
 	void gone(ConnectionId id, std::string reason)

@@ -35,6 +35,7 @@ private:
 
 using Long = long long;
 
+// Also a PeerId, which is the same type.
 PyObject* bytes(InfoHash const& hash)
 { return PyBytes_FromStringAndSize(hash.data(), Py_ssize_t(hash.size())); }
 
@@ -54,7 +55,11 @@ struct FieldsOf
 		return Py_BuildValue("(LNNiN)", Long(e.connection), bytes(e.infohash), words(e.address)
 			, e.port, truth(e.outgoing));
 	}
-	PyObject* operator()(PeerExtended const& e) const { return Py_BuildValue("(L)", Long(e.connection)); }
+	PyObject* operator()(PeerExtended const& e) const
+	{
+		return Py_BuildValue("(LNNN)", Long(e.connection), bytes(e.own_id), bytes(e.peer_id)
+			, bytes(e.infohash));
+	}
 	PyObject* operator()(PeerGone const& e) const
 	{ return Py_BuildValue("(LN)", Long(e.connection), words(e.reason)); }
 	PyObject* operator()(InterestChanged const& e) const

@@ -18,6 +18,7 @@
 #include <libtorrent/peer_connection.hpp>
 #include <libtorrent/peer_request.hpp>
 #include <libtorrent/torrent_handle.hpp>
+#include <libtorrent/torrent_peer.hpp>
 
 #include "handshake.hpp"
 #include "peer.hpp"
@@ -29,14 +30,28 @@ namespace {
 // A buffer without a block in it, which has but messages.
 constexpr std::uint64_t least_sent = 4 * 1024;
 
+std::array<char, 20> copied(lt::sha1_hash const& hash)
+{
+	std::array<char, 20> result;
+	std::memcpy(result.data(), hash.data(), result.size());
+	return result;
+}
+
 // The v1 hash where a torrent has one, else the v2 hash cut to 20 bytes: what most peers write into
 // the handshake, and the same before and after a magnet link's metadata has come.
 InfoHash wire_infohash(lt::info_hash_t const& hashes)
 {
-	InfoHash result{};
-	lt::sha1_hash const hash = hashes.has_v1() ? hashes.v1 : hashes.get_best();
-	std::memcpy(result.data(), hash.data(), result.size());
-	return result;
+	return copied(hashes.has_v1() ? hashes.v1 : hashes.get_best());
+}
+
+// What the called side wrote into this connection's handshake, which is the same at both ends: a
+// hybrid torrent's two peers upgrade to v2 in it (BEP 52), or one of them knows only one of its
+// hashes. libtorrent notes the outcome in torrent_peer::protocol_v2.
+InfoHash agreed_infohash(lt::peer_connection& peer, lt::info_hash_t const& hashes)
+{
+	lt::torrent_peer const* const known = peer.peer_info_struct();
+	bool const is_v2 = known && known->protocol_v2 && hashes.has_v2();
+	return copied(hashes.get(is_v2 ? lt::protocol_version::V2 : lt::protocol_version::V1));
 }
 
 } // namespace
@@ -70,6 +85,7 @@ public:
 		guarded([&] {
 			m_peer.reserved_bytes(reserved.data(), reserved.size());
 			become_known();
+			remember_handshake();
 		});
 		return true;
 	}
@@ -86,7 +102,8 @@ public:
 	{
 		guarded([&] {
 			auto const id = message_id_in(handshake, m_graft->message_name);
-			if (id && m_peer.announced(*id)) m_core->extended(m_peer.id());
+			if (id && m_peer.announced(*id))
+				m_core->extended(PeerExtended{m_peer.id(), m_own_id, m_peer_id, m_agreed_infohash});
 		});
 		return true;
 	}
@@ -267,6 +284,16 @@ private:
 		if (socket) socket->set_option(boost::asio::ip::tcp::no_delay(true), ignored);
 	}
 
+	// Both handshakes are over. Who is added to a torrent later cannot exchange messages anyway.
+	void remember_handshake()
+	{
+		auto const peer = m_handle.native_handle();
+		if (!peer) return;
+		m_own_id = copied(peer->our_pid());
+		m_peer_id = copied(peer->pid());
+		m_agreed_infohash = agreed_infohash(*peer, m_handle.associated_torrent().info_hashes());
+	}
+
 	void forget(std::string reason)
 	{
 		// Before anything that can throw: Graft must not keep the address of a plugin that is gone.
@@ -294,6 +321,9 @@ private:
 	lt::peer_connection_handle m_handle;
 	Peer m_peer;
 
+	PeerId m_own_id{};
+	PeerId m_peer_id{};
+	InfoHash m_agreed_infohash{};
 	std::uint8_t m_weight = 0;
 	bool m_withheld = false;
 	int m_ahead = 0;  // bytes that left before their turn and are not yet asked back

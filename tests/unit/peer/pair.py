@@ -23,8 +23,10 @@ from speedpay.peer.effects import (
 from speedpay.peer.messages import Message
 from speedpay.peer.sale import Sale
 from speedpay.peer.seller import Seller, Terms
+from speedpay.signing import SigningKey
 from speedpay.units import MIB, Amount, MoneyClass, Price, Share
 from tests.vectors.generate import CERTIFICATES, DOMAIN, PAYEE, RESPONSE, key
+from tests.vectors.session import OTHER, met
 
 UTC = 1_800_000_000
 
@@ -42,7 +44,7 @@ def statement(
 
 
 class Pair:
-    """``ledger``: whether it answers. Every message is delivered at once, in order."""
+    """``ledger``: whether it answers. Every message is sealed, and delivered at once, in order."""
 
     def __init__(
         self,
@@ -66,12 +68,21 @@ class Pair:
         self.sent: list[Message] = []
         self.told: list[Effect] = []
         self.waiting: deque[Effect] = deque()
-        self.counts = {"buyer": 1, "seller": 1}  # both hellos
         self.withheld = False
         self.channels = 0
         self.had = 0  # bytes delivered
         self.connection = 1
-        self._queue: deque[tuple[str, Message, int]] = deque()
+        self._queue: deque[tuple[str, bytes, int]] = deque()
+        self.talk()
+
+    def talk(self) -> None:
+        """A new connection: both hellos are said."""
+        self.ends = {side: met(DOMAIN, side) for side in ("buyer", "seller")}
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many messages each side has sent on this connection."""
+        return {side: end.sent_count for side, end in self.ends.items()}
 
     @property
     def utc(self) -> int:
@@ -121,7 +132,7 @@ class Pair:
             self.told.append(effect)
             match effect:
                 case Send():
-                    self.say(side, effect.message)
+                    self.say(side, effect.message, effect.by)
                 case Withhold():
                     self.withheld = effect.on
                 case LockEscrow() | AddEscrow():
@@ -150,19 +161,20 @@ class Pair:
                 made = self.buyer.topped_up(effect.connection, opened)
             self.perform("buyer", made)
 
-    def say(self, side: str, message: Message) -> None:
-        self.counts[side] += 1
+    def say(self, side: str, message: Message, by: SigningKey | None = None) -> None:
+        payload = self.ends[side].send(message, by)
         self.sent.append(message)
-        number = self.counts[side]
+        number = self.ends[side].sent_count
         if side == "buyer":
             self.buyer.bid_left(self.connection, number)
         else:
             self.seller.left(self.connection, number, message)
-        self._queue.append((side, message, number))
+        self._queue.append((side, payload, number))
         if len(self._queue) > 1:
             return  # what is being delivered comes first
         while self._queue:
-            sender, first, sequence = self._queue[0]
+            sender, sealed, sequence = self._queue[0]
+            first = self.ends[OTHER[sender]].receive(sequence, sealed, self.now)
             if sender == "buyer":
                 made = self.seller.message(self.connection, sequence, first, self.now, self.utc)
                 self.perform("seller", made)
@@ -212,6 +224,6 @@ class Pair:
             self.told.append(effect)
         if notice:
             self.seller.gone(old, self.now)
-        self.counts = {"buyer": 1, "seller": 1}
+        self.talk()
         self.withheld = False
         self.meet()

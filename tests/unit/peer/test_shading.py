@@ -84,8 +84,8 @@ def test_a_fixed_price_is_committed_as_it_is() -> None:
 def silent(pair: Pair) -> None:
     """The seller's answers are lost."""
     said = pair.say
-    pair.say = lambda side, message: (  # type: ignore[method-assign]
-        None if isinstance(message, Prospect) else said(side, message)
+    pair.say = lambda side, message, by=None: (  # type: ignore[method-assign]
+        None if isinstance(message, Prospect) else said(side, message, by)
     )
 
 
