@@ -217,6 +217,16 @@ class Lab:
             # Also looked at now and then, for conditions that no event announces.
             select.select(fds, [], [], 0.02)
 
+    def agreed(self, one: Client, other: Client) -> events.PeerExtended:
+        """What ``one`` and ``other`` know of their connection, found to be the same crosswise."""
+        self.until(lambda: one.of(events.PeerExtended) and other.of(events.PeerExtended))
+        ours, theirs = one.of(events.PeerExtended)[0], other.of(events.PeerExtended)[0]
+        assert (ours.own_id, ours.peer_id) == (theirs.peer_id, theirs.own_id)
+        assert ours.infohash == theirs.infohash
+        assert len({ours.own_id, ours.peer_id, bytes(20)}) == 3
+        assert [len(found) for found in ours[1:]] == [20, 20, 20]
+        return ours
+
     def story(self) -> str:
         lines = []
         for client in self.clients:

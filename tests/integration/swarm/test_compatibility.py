@@ -74,7 +74,7 @@ def test_messages_and_data_pass_over_utp_alone(lab, pair):
 
 
 def talk_and_compare(lab, seeder, leecher):
-    lab.until(lambda: seeder.connection_to(leecher))
+    lab.agreed(leecher, seeder)
     for number in range(20):
         leecher.extension.send(leecher.connection_to(seeder), b"%d" % number)
     lab.until(lambda: leecher.torrent.status().is_seeding)
