@@ -1,17 +1,18 @@
-"""Clients that know nothing of us keep exchanging data with us, and libtorrent's features go on."""
+"""libtorrent's features go on with our extension in it, and a withheld stranger stays.
+
+What other programs do with us is in ``test_stock_clients.py``.
+"""
 
 from __future__ import annotations
 
-import os
+import contextlib
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import libtorrent as lt
-import pytest
 
 from speedpay.swarm import events
+from tests.integration.swarm.stock import Aria2
 
 MIB = 1024 * 1024
 
@@ -98,112 +99,22 @@ def test_peers_find_each_other_by_ut_pex(lab):
     lab.until(lambda: at_seeker.status().is_seeding and at_middle.status().is_seeding)
 
 
-def test_a_program_without_us_in_another_process_downloads_from_us(lab):
-    torrent = lab.content(8 * MIB)
-    seeder = lab.node()
-    at_seeder = seeder.add(torrent, torrent.save_dir)
-    lab.until(lambda: at_seeder.status().is_seeding and seeder.port)
-    source = lab.folder / "content.torrent"
-    source.write_bytes(torrent.data)
-    program = f"""
-import time, libtorrent as lt
-session = lt.session({{"listen_interfaces": "127.0.0.1:0", "enable_dht": False, "enable_lsd": False,
-    "enable_upnp": False, "enable_natpmp": False}})
-parameters = lt.load_torrent_file({str(source)!r})
-parameters.save_path = {str(lab.dir("stock"))!r}
-handle = session.add_torrent(parameters)
-handle.connect_peer(({seeder.address!r}, {seeder.port}))
-while not handle.status().is_seeding:
-    session.wait_for_alert(50)
-    session.pop_alerts()
-"""
-    with subprocess.Popen([sys.executable, "-c", program]) as stock:
-        lab.until(lambda: stock.poll() is not None)
-    assert stock.returncode == 0
-    assert (lab.folder / "stock" / "content.bin").stat().st_size == 8 * MIB
-    assert seeder.sent_bytes() == 8 * MIB
-
-
-class Aria2:
-    """aria2 with one torrent, listening on a port of its own; it has no means to find peers."""
-
-    def __init__(self, lab, torrent, folder, *options):
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
-        file = lab.folder / "aria2.torrent"
-        file.write_bytes(torrent.data)
-        self.process = subprocess.Popen(
-            [
-                "aria2c", "--no-conf", "--enable-dht=false", "--bt-enable-lpd=false",
-                "--enable-peer-exchange=false", "--file-allocation=none", "--seed-ratio=0.0",
-                "--summary-interval=0", f"--listen-port={self.port}", f"--dir={folder}",
-                *options, str(file),
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "HOME": str(lab.folder)},
-        )  # fmt: skip
-
-    def listens(self):
-        assert self.process.poll() is None, "aria2 has ended"
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
-
-    def close(self):
-        self.process.terminate()
-        self.process.wait(60)
-
-
-ENCRYPTED = ("--bt-require-crypto=true", "--bt-min-crypto-level=arc4")
-
-
-@pytest.mark.parametrize("options", [(), ENCRYPTED], ids=["plain", "encrypted"])
-def test_aria2_downloads_from_us(lab, options):
-    torrent = lab.content(8 * MIB)
-    seeder = lab.node()
-    at_seeder = seeder.add(torrent, torrent.save_dir)
-    lab.until(lambda: at_seeder.status().is_seeding)
-    aria2 = Aria2(lab, torrent, lab.dir("aria2"), *options)
-    try:
-        lab.until(aria2.listens)
-        at_seeder.connect_peer(("127.0.0.1", aria2.port))
-        lab.until(lambda: seeder.sent_bytes() >= 8 * MIB)
-        copy = lab.folder / "aria2" / "content.bin"
-        original = (torrent.save_dir / "content.bin").read_bytes()
-        lab.until(lambda: copy.exists() and copy.read_bytes() == original)
-    finally:
-        aria2.close()
-    assert seeder.sent_bytes() == 8 * MIB
-
-
-@pytest.mark.parametrize("options", [(), ENCRYPTED], ids=["plain", "encrypted"])
-def test_we_download_from_aria2(lab, options):
-    torrent = lab.content(8 * MIB)
-    leecher = lab.node()
-    at_leecher = leecher.add(torrent, lab.dir("leecher"))
-    aria2 = Aria2(lab, torrent, torrent.save_dir, "--check-integrity=true", *options)
-    try:
-        lab.until(aria2.listens)
-        at_leecher.connect_peer(("127.0.0.1", aria2.port))
-        lab.until(lambda: at_leecher.status().is_seeding)
-        lab.until(lambda: leecher.received_bytes() >= 8 * MIB)
-    finally:
-        aria2.close()
-    assert leecher.received_bytes() == 8 * MIB
-    assert leecher.of(events.BlocksReceived, asked=False) == []
-
-
 def test_a_withheld_aria2_stays_and_resumes(lab):
     torrent = lab.content(24 * MIB)
     seeder = lab.node(upload_rate_limit=4 * MIB)
     at_seeder = seeder.add(torrent, torrent.save_dir)
     lab.until(lambda: at_seeder.status().is_seeding and seeder.port)
-    aria2 = Aria2(lab, torrent, lab.dir("aria2"))
+    file = lab.folder / "aria2.torrent"
+    file.write_bytes(torrent.data)
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
     other = lab.node()
     at_other = other.add(torrent, lab.dir("other"))
-    try:
+    home = lab.dir("home")
+    aria2 = Aria2(home, "127.0.0.1", port, file, lab.dir("aria2"))
+    with contextlib.closing(aria2):
         lab.until(aria2.listens)
-        at_seeder.connect_peer(("127.0.0.1", aria2.port))
+        at_seeder.connect_peer((aria2.address, aria2.port))
         lab.until(lambda: seeder.sent_bytes() > 0)
         connection = seeder.of(events.PeerConnected)[0].connection
         seeder.extension.withhold(connection, True)
@@ -213,7 +124,5 @@ def test_a_withheld_aria2_stays_and_resumes(lab):
         assert seeder.sent_bytes(connection) - sent < 200 * 1024
         seeder.extension.withhold(connection, False)
         resumed = seeder.sent_bytes(connection)
-        lab.until(lambda: seeder.sent_bytes(connection) > resumed + 2 * MIB, timeout_s=4)
+        lab.until(lambda: seeder.sent_bytes(connection) > resumed + 2 * MIB)
         assert seeder.of(events.PeerGone) == []
-    finally:
-        aria2.close()
