@@ -75,6 +75,7 @@ COMMANDS: dict[str, _Row] = {
         "verify", "verify", "Check the balance against the chain, whatever the ledger says."
     ),
     "wallet": _Row("wallet", "wallet", "Keys and money: new, restore, open, show, ..."),
+    "account": _Row("wallet_keys", "account", "Hand the account over to another key."),
     "ledger": _Row("ledger", "ledger", "Run a ledger, and check its books."),
     "chain": _Row("chain", "chain", "Contracts on a test network, and a network for development."),
     "config": _Row("config", "config", "Show the settings and where they come from."),

@@ -157,6 +157,20 @@ def promised(settings: Settings) -> Given:
         store.close()
 
 
+def outstanding(settings: Settings) -> int:
+    """How many channels pay this wallet and are not closed yet."""
+    path = settings.home / _CLIENT_STORE
+    if not path.exists():
+        return 0
+    from speedpay.client.store import Store
+
+    store = Store(path)
+    try:
+        return len(store.open_paid())
+    finally:
+        store.close()
+
+
 def keep_proof(
     out: Output, settings: Settings, opened: Unlocked, ledger: LedgerClient, funds: Funds
 ) -> None:

@@ -63,7 +63,7 @@ def make_client(
     nor sells, unless they are needed: then NotFound says how to make them."""
     account, ledger = None, None
     keystore = keystore_of(settings)
-    if need_wallet or (keystore.exists() and keystore.place().account is not None):
+    if need_wallet or (keystore.exists() and keystore.place().has_account):
         wallet = unlock(out, settings)
         place = wallet.place
         if place.account is None or place.ledger_id is None:

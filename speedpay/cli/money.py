@@ -19,13 +19,14 @@ from speedpay.cli.output import (
     tokens_text,
 )
 from speedpay.cli.unlock import funds_of, ledger_of, unlock, wallet_options
-from speedpay.config import load
+from speedpay.config import Settings, load
 from speedpay.errors import LedgerFailed, LedgerUnreachable
 from speedpay.ledger_api.answers import Balance, HistoryEntry
 from speedpay.ledger_api.shapes import MAX_HISTORY, Send
 from speedpay.units import ZERO, Amount, MoneyClass
 from speedpay.wallet.funds import Payment
 from speedpay.wallet.keystore import Place
+from speedpay.wallet.opening import applied, keystore_of
 
 
 @click.command(epilog=examples("speedpay balance", "speedpay balance --json"))
@@ -91,23 +92,56 @@ def _show_balance(
     out.result(obj, "\n".join(lines))
 
 
-@click.command(epilog=examples("speedpay history", "speedpay history --limit 200 --json"))
+def account_argument(_ctx: click.Context, _parameter: click.Parameter, text: str) -> bytes:
+    if not re.fullmatch(r"[0-9a-f]{32}", text):
+        raise click.BadParameter("an account has 32 lowercase hexadecimal digits")
+    return bytes.fromhex(text)
+
+
+def of_account(ctx: click.Context, parameter: click.Parameter, text: str | None) -> bytes | None:
+    return None if text is None else account_argument(ctx, parameter, text)
+
+
+def _place_of(settings: Settings) -> Place:
+    """The wallet's ledger; without a wallet that of the settings."""
+    keystore = keystore_of(settings)
+    if keystore.exists():
+        return applied(keystore.place(), settings)
+    return Place(settings.network, settings.ledger_url, settings.ledger_id)
+
+
+@click.command(
+    epilog=examples(
+        "speedpay history",
+        "speedpay history --limit 200 --json",
+        "speedpay history --of 00112233445566778899aabbccddeeff",
+    )
+)
 @click.option("--limit", type=click.IntRange(1, MAX_HISTORY), default=20, show_default=True)
 @click.option("--before", type=click.IntRange(1), help="Only what is older than this number.")
+@click.option(
+    "--of", "of", metavar="ACCOUNT", callback=of_account,
+    help="Another account's, whose owner has published it: speedpay wallet publish-key.",
+)  # fmt: skip
 @wallet_options
 @pass_output
 def history(
     out: Output,
     limit: int,
     before: int | None,
+    of: bytes | None,
     ledger_url: str | None,
     passphrase_file: str | None,
 ) -> None:
     """List the account's transfers, the newest first. With --json one line each."""
     settings = load({"ledger_url": ledger_url, "passphrase_file": passphrase_file})
-    opened = unlock(out, settings)
-    with ledger_of(opened.place) as ledger:
-        page = funds_of(settings, opened, ledger).history(before, limit)
+    if of is not None:
+        with ledger_of(_place_of(settings)) as ledger:
+            page = ledger.published_history(of, before, limit)
+    else:
+        opened = unlock(out, settings)
+        with ledger_of(opened.place) as ledger:
+            page = funds_of(settings, opened, ledger).history(before, limit)
     if out.json:
         for entry in page.entries:
             out.result(entry.to_json() | {"time": time_text(entry.time)}, "")
@@ -115,7 +149,8 @@ def history(
         lines = [_entry_line(entry) for entry in page.entries]
         out.result(None, "\n".join(lines) if lines else "no transfers yet")
     if page.before is not None:
-        out.note(f"There is more: speedpay history --before {page.before}")
+        whose = f" --of {of.hex()}" if of is not None else ""
+        out.note(f"There is more: speedpay history{whose} --before {page.before}")
 
 
 def _entry_line(entry: HistoryEntry) -> str:
@@ -131,19 +166,13 @@ def _entry_line(entry: HistoryEntry) -> str:
     ).rstrip()
 
 
-def _account(_ctx: click.Context, _parameter: click.Parameter, text: str) -> bytes:
-    if not re.fullmatch(r"[0-9a-f]{32}", text):
-        raise click.BadParameter("an account has 32 lowercase hexadecimal digits")
-    return bytes.fromhex(text)
-
-
 @click.command(
     epilog=examples(
         "speedpay send 00112233445566778899aabbccddeeff 1.5",
         "speedpay send 00112233445566778899aabbccddeeff 1.5 --class token -y --json",
     )
 )
-@click.argument("account", callback=_account)
+@click.argument("account", callback=account_argument)
 @click.argument("amount", type=AMOUNT)
 @click.option(
     "--class", "money_class", type=click.Choice([c.value for c in MoneyClass]),

@@ -3,7 +3,8 @@
 ::
 
     words ── BIP-39 ── seed ── BIP-32 ─┬─ m/44'/195'/0'/0/0   payout address on the chain
-                                       ├─ m/44'/195'/1'       identity: the account at the ledger
+                                       ├─ m/44'/195'/1'       identity: the account at the ledger,
+                                       ├─ m/44'/195'/1'/n'    and after its n-th change of key
                                        └─ m/44'/195'/2'       root of the pseudonyms
                                              ├─ HMAC-SHA256   one key a swarm and peer
                                              └─ HMAC-SHA256   one salt key a ledger
@@ -12,6 +13,9 @@ Peers see pseudonyms only. A pseudonym comes from the root by HMAC, not by BIP-3
 has a 20- or 32-byte name and BIP-32 indices have 31 bits: truncated names would collide. HMAC is a
 pseudo-random function, so two pseudonyms tell nothing of each other, and the words alone are
 enough to make all of them again.
+
+Changed identity keys are hardened: whoever has stolen one, which is why one changes it, can compute
+neither the next from it nor the one before.
 
 The salt key is no key of a curve: owner and ledger derive from it the salts that hide a leaf of the
 anchored tree. The owner makes it of the words, so that a leaf can be made again from them.
@@ -81,14 +85,15 @@ class Keys:
         self._pseudonyms = pseudonyms
 
     @classmethod
-    def from_seed(cls, seed: bytes) -> Keys:
+    def from_seed(cls, seed: bytes, changes: int = 0) -> Keys:
+        """``changes``: how often the account's key has been changed."""
         if len(seed) != SEED_BYTES:
             raise Malformed(f"must be {SEED_BYTES} bytes", field="seed")
         payout = private_key(seed, _PAYOUT)
         return cls(
             SigningKey(payout),
             ChainKey(payout),
-            SigningKey(private_key(seed, _IDENTITY)),
+            SigningKey(private_key(seed, f"{_IDENTITY}/{changes}'" if changes else _IDENTITY)),
             private_key(seed, _PSEUDONYMS),
         )
 

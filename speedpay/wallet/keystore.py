@@ -34,6 +34,7 @@ from speedpay.errors import (
     SpeedpayError,
 )
 from speedpay.ledger_api.bound import BoundVault
+from speedpay.ledger_api.owners import Consent
 from speedpay.wallet import files
 from speedpay.wallet.keys import SEED_BYTES, Keys
 
@@ -50,7 +51,28 @@ MIN_PASSPHRASE, MAX_PASSPHRASE = 8, 1024
 Hex16 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
 Hex32 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 HexNonce = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{24}\Z")]
+HexKey = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{66}\Z")]
+HexSignature = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{128}\Z")]
 HexAddress = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{40}\Z")]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyChange:
+    """An order to change the account's key that was begun. Nobody knows whether the ledger has done it;
+    until it says so, it is asked for once more under the same idempotency key."""
+
+    consent: Consent
+    idempotency_key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Tenure:
+    """How the wallet holds its account: by the key after ``changes`` changes, and no more at all once
+    another key has it (``given_to``, 33 bytes)."""
+
+    changes: int = 0
+    pending: KeyChange | None = None
+    given_to: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +84,12 @@ class Place:
     ledger_id: bytes | None = None  # 32 bytes; once set, no other ledger is believed
     account: bytes | None = None  # 16 bytes
     chain: BoundVault | None = None  # once known, no other vault is believed
+    tenure: Tenure = Tenure()
+
+    @property
+    def has_account(self) -> bool:
+        """Opened, and not given away since."""
+        return self.account is not None and self.tenure.given_to is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +101,10 @@ class Unlocked:
     _seed: bytes = field(repr=False)
     _sealing_key: bytes = field(repr=False)
     _scrypt: _ScryptParameters = field(repr=False)
+
+    def keys_after(self, changes: int) -> Keys:
+        """As they are after that many changes of the account's key."""
+        return Keys.from_seed(self._seed, changes)
 
 
 class _ScryptParameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -88,6 +120,12 @@ class _Chain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     token: HexAddress
 
 
+class _Tenure(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    changes: Annotated[int, msgspec.Meta(ge=0, lt=2**31)] = 0
+    pending: tuple[HexKey, HexAddress, HexSignature, Hex16] | None = None
+    given_to: HexKey | None = None
+
+
 # omit_defaults: a wallet from before there was a chain reads as the bytes that it was.
 class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     speedpay_wallet: int
@@ -98,6 +136,7 @@ class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     scrypt: _ScryptParameters
     nonce: HexNonce
     chain: _Chain | None = None
+    tenure: _Tenure | None = None
 
     def place(self) -> Place:
         return Place(
@@ -106,7 +145,18 @@ class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
             bytes.fromhex(self.ledger_id) if self.ledger_id else None,
             bytes.fromhex(self.account) if self.account else None,
             self._bound_vault(),
+            self._read_tenure(),
         )
+
+    def _read_tenure(self) -> Tenure:
+        found, pending = self.tenure or _Tenure(), None
+        if found.pending is not None:
+            if self.account is None:
+                raise ValueError("a change of the key of no account")
+            key, payout, signature, order = (bytes.fromhex(part) for part in found.pending)
+            pending = KeyChange(Consent(bytes.fromhex(self.account), key, payout, signature), order)
+        given_to = bytes.fromhex(found.given_to) if found.given_to else None
+        return Tenure(found.changes, pending, given_to)
 
     def _bound_vault(self) -> BoundVault | None:
         found = self.chain
@@ -139,7 +189,7 @@ class Keystore:
         parameters = _ScryptParameters(
             n=n, r=_SCRYPT_R, p=_SCRYPT_P, salt=secrets.token_hex(_SALT_BYTES)
         )
-        keys = Keys.from_seed(seed)
+        keys = Keys.from_seed(seed, place.tenure.changes)
         unlocked = Unlocked(place, keys, seed, _derive(passphrase, parameters), parameters)
         with files.locked(self._lock):
             self.refuse_if_there()
@@ -156,16 +206,36 @@ class Keystore:
             raise KeystoreLocked(
                 "the passphrase is wrong", hint="try again, or: speedpay wallet restore"
             ) from error
-        return Unlocked(header.place(), Keys.from_seed(seed), seed, sealing_key, header.scrypt)
+        place = header.place()
+        keys = Keys.from_seed(seed, place.tenure.changes)
+        return Unlocked(place, keys, seed, sealing_key, header.scrypt)
 
     def update(self, unlocked: Unlocked, place: Place) -> Unlocked:
-        """Saves another place for the same seed: what the ledger told us about the account."""
-        changed = replace(unlocked, place=place)
+        """Saves another place for the same seed: what the ledger told us about the account.
+
+        Its tenure stays what the file says: another command may have changed the key meanwhile.
+        """
         with files.locked(self._lock):
-            if self._read()[0].scrypt != unlocked._scrypt:
-                raise AlreadyExists("another wallet has taken this one's place meanwhile")
+            changed = _held(unlocked, replace(place, tenure=self._same(unlocked).tenure))
             files.write(self.path, _seal(changed))
         return changed
+
+    def hold(self, unlocked: Unlocked, tenure: Tenure) -> Unlocked:
+        """Saves how the account is held from now on. Raises AlreadyExists when another command has
+        saved something else than ``unlocked`` says."""
+        with files.locked(self._lock):
+            place = self._same(unlocked)
+            if place.tenure != unlocked.place.tenure:
+                raise AlreadyExists("another command changes the key of this account just now")
+            files.write(self.path, _seal(_held(unlocked, replace(place, tenure=tenure))))
+        return _held(unlocked, replace(unlocked.place, tenure=tenure))
+
+    def _same(self, unlocked: Unlocked) -> Place:
+        """What the file says, if it is still the same wallet."""
+        header = self._read()[0]
+        if header.scrypt != unlocked._scrypt:
+            raise AlreadyExists("another wallet has taken this one's place meanwhile")
+        return header.place()
 
     def refuse_if_there(self) -> None:
         if self.path.exists() or self.path.is_symlink():
@@ -230,11 +300,28 @@ def _seal(unlocked: Unlocked) -> bytes:
             scrypt=unlocked._scrypt,
             nonce=nonce.hex(),
             chain=_chain(place.chain),
+            tenure=_tenure(place.tenure),
         )
     )
     sealed = AESGCM(unlocked._sealing_key).encrypt(nonce, unlocked._seed, header_line)
     body = header_line + b"\n" + sealed.hex().encode() + b"\n"
     return body + _checksum_line(body)
+
+
+def _held(unlocked: Unlocked, place: Place) -> Unlocked:
+    return replace(unlocked, place=place, keys=unlocked.keys_after(place.tenure.changes))
+
+
+def _tenure(tenure: Tenure) -> _Tenure | None:
+    if tenure == Tenure():
+        return None
+    pending, made = tenure.pending, None
+    if pending is not None:
+        consent = pending.consent
+        parts = (consent.public_key, consent.payout, consent.signature, pending.idempotency_key)
+        key, payout, signature, order = (part.hex() for part in parts)
+        made = (key, payout, signature, order)
+    return _Tenure(tenure.changes, made, tenure.given_to.hex() if tenure.given_to else None)
 
 
 def _chain(bound: BoundVault | None) -> _Chain | None:

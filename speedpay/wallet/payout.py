@@ -60,8 +60,10 @@ class Payout:
             keys.payout, keys.chain.address, keys.salt_key(self._domain.ledger_id),
             self._domain, self._account,
         )  # fmt: skip
-        # The order is the same each time, and it is set once for ever: so is its key.
-        digest = hashlib.sha256(b"speedpay/v1/payout-key\x00" + keys.chain.address).digest()
+        # The order is the same each time, and it is set once while an owner has the account: so is its
+        # key, which is another for each owner, as an account may come back to these words.
+        named = keys.chain.address + keys.identity.public
+        digest = hashlib.sha256(b"speedpay/v1/payout-key\x00" + named).digest()
         try:
             ledger.name_payout(keys.identity, self._account, order, digest[:IDEMPOTENCY_KEY_BYTES])
         except AlreadyExists as error:

@@ -203,7 +203,9 @@ def test_version_and_help(capsys: Captured) -> None:
     "verb",
     [["balance"], ["history"], ["send"], ["fund"], ["withdraw"], ["verify"], ["config", "show"],
      *(["wallet", name] for name in ("new", "restore", "open", "show", "balance", "history", "send",
-                                     "chain", "chain-send"))],
+                                     "chain", "chain-send", "consent", "rotate-key",
+                                     "publish-key")),
+     ["account", "hand-over"]],
 )  # fmt: skip
 def test_every_command_has_json_and_an_example(capsys: Captured, verb: list[str]) -> None:
     assert main([*verb, "--help"]) == 0
@@ -214,7 +216,9 @@ def test_every_command_has_json_and_an_example(capsys: Captured, verb: list[str]
 
 _WORDS_OF_A_COMMAND_LINE = st.sampled_from(
     ["wallet", "new", "restore", "open", "show", "balance", "history", "send", "config", "--origin",
-     "fund", "withdraw", "verify", "chain-send", "--status", "--claim", "--proof", "--epoch", "--save",
+     "fund", "withdraw", "verify", "chain-send", "account", "hand-over", "consent", "rotate-key",
+     "publish-key", "--off", "--of", "--account", "--without-account",
+     "--status", "--claim", "--proof", "--epoch", "--save",
      "--whole", "--currency", "trx", "TUEZSdKsoDHQMeZwihtdoBiN46zxhGWYdH",
      "-j", "--json", "-q", "-y", "-v", "--debug", "-h", "--help", "-V", "--", "-", "00" * 16, "1", "0",
      "-1", "1e9", "--class", "token", "--limit", "--before", "--ledger-url", "http://127.0.0.1:1",
