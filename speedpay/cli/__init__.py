@@ -136,10 +136,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(args, out)
     except BrokenPipeError:
-        # Whoever reads us has seen enough (`| head`). What is left in the buffer must not raise
-        # again when the interpreter flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _drop_what_is_left()  # whoever reads us has seen enough (`| head`)
         return _BROKEN_PIPE
+
+
+def _drop_what_is_left() -> None:
+    """What stdout's buffer holds must not raise again when the interpreter flushes it at exit: from
+    Python 3.13 on that turns our exit code into its own, 120."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _run(args: list[str], out: Output) -> int:
@@ -166,6 +170,8 @@ def _run(args: list[str], out: Output) -> int:
             out.warn(traceback.format_exc())
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             error = DiskFull("no room left on the disk")
+            if _stdout_is_full():
+                _drop_what_is_left()
         if isinstance(error, SpeedpayError):
             out.error(error.code, str(error), error.hint)
             return error.exit_code
@@ -175,6 +181,15 @@ def _run(args: list[str], out: Output) -> int:
         return 1
     finally:
         out.stop_logging()
+
+
+def _stdout_is_full() -> bool:
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        return True
+    return False
 
 
 def _usage(error: click.UsageError, out: Output) -> int:
