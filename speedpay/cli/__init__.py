@@ -78,6 +78,7 @@ COMMANDS: dict[str, _Row] = {
     "account": _Row("wallet_keys", "account", "Hand the account over to another key."),
     "ledger": _Row("ledger", "ledger", "Run a ledger, and check its books."),
     "chain": _Row("chain", "chain", "Contracts on a test network, and a network for development."),
+    "privacy": _Row("privacy", "privacy", "Show who knows what about you."),
     "config": _Row("config", "config", "Show the settings and where they come from."),
 }
 

@@ -7,6 +7,7 @@ or direction character of a stranger reaches a terminal.
 from __future__ import annotations
 
 import re
+import textwrap
 import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -107,3 +108,11 @@ def age_text(seconds: float) -> str:
 def examples(*lines: str) -> str:
     """For ``epilog=``: every command shows how it is used. ``\\b`` keeps click from rewrapping."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def wrapped(text: str, bullet: str, width: int = 100) -> list[str]:
+    """Our own sentence in lines, the later ones below the first word."""
+    return textwrap.wrap(
+        text, width, initial_indent=bullet, subsequent_indent=" " * len(bullet),
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip

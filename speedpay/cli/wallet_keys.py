@@ -144,8 +144,8 @@ def hand_over(
             owed = outstanding(settings)
             if owed:
                 raise NotAllowed(
-                    f"{owed} channels that pay this account are not redeemed yet, and only this wallet can",
-                    hint="speedpay seed, until speedpay earnings says that all is redeemed",
+                    f"channels that pay this account and are not redeemed yet: {owed}",
+                    hint="only this wallet can redeem them: speedpay seed, until speedpay earnings says so",
                 )
         owning.hand_over(keystore_of(settings), opened, ledger, taken)
     obj = {"account": taken.account.hex(), "key": taken.public_key.hex()}

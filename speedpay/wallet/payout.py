@@ -28,6 +28,15 @@ from speedpay.wallet.keystore import Place
 _MAX_FILE_BYTES = 1024
 
 
+def named_address(folder: Path, place: Place) -> bytes | None:
+    """The address that the ledger has confirmed for this account, as far as this wallet remembers."""
+    try:
+        content, _ = files.read(folder / f"{name_of(place)}.payout", _MAX_FILE_BYTES)
+        return Fields(strict.parse(content)).hex("address", 20)
+    except SpeedpayError:
+        return None
+
+
 class Payout:
     """Of one account at one ledger; its file is in ``folder``."""
 

@@ -338,10 +338,13 @@ class Town:
 
 class Proxy:
     """Between a user and the ledger. While ``shut``, nobody comes through; of requests that begin with
-    ``losing`` the next ``losses`` reach the ledger, and their answers are lost."""
+    ``losing`` the next ``losses`` reach the ledger, and their answers are lost. ``heard`` is given every
+    message that passes."""
 
-    def __init__(self, ledger: Ledger, losing: bytes = b"") -> None:
-        self._ledger = ledger
+    def __init__(
+        self, ledger: Ledger, losing: bytes = b"", heard: Callable[[bytes], object] = bytes
+    ) -> None:
+        self._ledger, self._heard = ledger, heard
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
         self.shut = False
@@ -364,8 +367,10 @@ class Proxy:
                 return
             with socket.create_connection((host, int(port))) as far:
                 while request := _message(near):
+                    self._heard(request)
                     far.sendall(request)
                     answer = _message(far)
+                    self._heard(answer)
                     if request.startswith(self.losing) and self.losses:
                         self.losses -= 1
                         return

@@ -10,19 +10,23 @@ from typing import Any
 
 import pytest
 
+from speedpay.channel.payee import PayeeChannel
+from speedpay.channel.voucher import SignedStatement, Statement
 from speedpay.cli import main
+from speedpay.client.store import Store
 from speedpay.errors import LedgerUnreachable, NotFound
 from speedpay.ledger import invariants
 from speedpay.ledger.http import LedgerServer
 from speedpay.ledger.service import Service, Settings
 from speedpay.ledger_api import owners
 from speedpay.ledger_api.client import LedgerClient
-from speedpay.units import Amount
+from speedpay.units import Amount, MoneyClass, Share
 from speedpay.wallet import files, owning
 from speedpay.wallet.funds import open_account
 from speedpay.wallet.keys import new_words, seed_from_words
 from speedpay.wallet.keystore import Keystore, Place, Tenure, Unlocked
 from speedpay.wallet.payout import Payout
+from tests.unit.ledger.desk import new_key
 
 PASSPHRASE = "correct horse battery"
 
@@ -317,3 +321,62 @@ def test_a_history_is_published_read_by_a_stranger_and_taken_back(
     assert ann.json("wallet", "publish-key", "--off")["published"] is False
     assert stranger.run(*of)[0] == 3
     assert not (stranger.folder / "wallet").exists()
+
+
+def _channel_that_pays(home: Home) -> SignedStatement:
+    """One that the client of ``home`` has accepted and not redeemed."""
+    statement = Statement(
+        bytes(range(32)), new_key().public, new_key().public, bytes(16), MoneyClass.CREDIT,
+        Amount(500), 2_000_000_000, 0, Share(0),
+    )  # fmt: skip
+    signed = SignedStatement(statement, bytes(64))
+    store = Store(home.folder / "client.db")
+    store.save_channels([], [(bytes(20), PayeeChannel(statement), signed)])
+    store.close()
+    return signed
+
+
+def test_an_account_to_which_channels_still_pay_is_not_given_away(
+    home: Callable[[str], Home],
+) -> None:
+    """The keys that are paid are the giver's own: nobody else could redeem what they have earned."""
+    ann, ben = home("ann").with_account(), home("ben")
+    ben.json("wallet", "new", "--without-account")
+    consent = ben.json("wallet", "consent", ann.account.hex())["consent"]
+    _channel_that_pays(ann)
+    code, _, err = ann.run("account", "hand-over", consent)
+    assert code != 0
+    assert "channels that pay this account and are not redeemed yet: 1" in err
+    assert ann.json("wallet", "show")["key_change_pending"] is False
+
+
+def test_privacy_shows_the_users_own_keys_addresses_and_channels(
+    home: Callable[[str], Home],
+) -> None:
+    ann = home("ann").with_account()
+    statement = _channel_that_pays(ann).statement
+
+    def seen() -> dict[str, dict[str, Any]]:
+        shown = ann.json("privacy")["observers"]
+        assert all(one["knows"] and one["does_not_know"] for one in shown)
+        return {one["observer"]: one["here"] for one in shown}
+
+    first = seen()
+    assert first["peer"]["pays"] == []
+    (channel,) = first["peer"]["is_paid"]
+    assert channel["channel"] == statement.channel.hex()
+    assert channel["payee_key"] == statement.payee_key.hex()
+    assert first["network"] == {"ledger_url": ann.url}
+    own = {"account": ann.account.hex(), "key_changes": 0, "given_to": None, "published": False}
+    assert first["ledger"] == own
+    assert first["chain"] == {"payout": ann.unlock().keys.chain.base58}
+    assert first["tracker"] == {}
+    ann.json("wallet", "publish-key")
+    ann.json("wallet", "rotate-key")
+    assert seen()["ledger"] == own | {"key_changes": 1, "published": True}
+    text = ann.run("privacy")[1]
+    for told in (ann.account.hex(), ann.url, first["chain"]["payout"], "is paid: 1 open channels"):
+        assert told in text
+    code, out, _ = home("stranger").run("privacy", "--offline")
+    assert code == 0
+    assert "The ledger's operator knows" in out

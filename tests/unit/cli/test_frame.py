@@ -205,7 +205,7 @@ def test_version_and_help(capsys: Captured) -> None:
      *(["wallet", name] for name in ("new", "restore", "open", "show", "balance", "history", "send",
                                      "chain", "chain-send", "consent", "rotate-key",
                                      "publish-key")),
-     ["account", "hand-over"]],
+     ["account", "hand-over"], ["privacy"]],
 )  # fmt: skip
 def test_every_command_has_json_and_an_example(capsys: Captured, verb: list[str]) -> None:
     assert main([*verb, "--help"]) == 0
@@ -217,7 +217,7 @@ def test_every_command_has_json_and_an_example(capsys: Captured, verb: list[str]
 _WORDS_OF_A_COMMAND_LINE = st.sampled_from(
     ["wallet", "new", "restore", "open", "show", "balance", "history", "send", "config", "--origin",
      "fund", "withdraw", "verify", "chain-send", "account", "hand-over", "consent", "rotate-key",
-     "publish-key", "--off", "--of", "--account", "--without-account",
+     "publish-key", "privacy", "--off", "--of", "--account", "--without-account",
      "--status", "--claim", "--proof", "--epoch", "--save",
      "--whole", "--currency", "trx", "TUEZSdKsoDHQMeZwihtdoBiN46zxhGWYdH",
      "-j", "--json", "-q", "-y", "-v", "--debug", "-h", "--help", "-V", "--", "-", "00" * 16, "1", "0",
