@@ -63,7 +63,7 @@ class Message(NamedTuple):
 
 
 class Flooded(NamedTuple):
-    """The peer sent a message above 4,096 B, or more than 64 KiB between two drains.
+    """The peer sent a message above 4,096 B, or more than 128 KiB between two drains.
 
     Comes once; none of its later messages is delivered or counted.
     """

@@ -29,9 +29,10 @@ using PeerId = std::array<char, 20>;
 // A message of ours is at most this long, in both directions.
 constexpr std::size_t max_message_bytes = 4096;
 
-// Undrained bytes of messages that one connection may pile up. Python drains many times a second
-// and an honest peer sends 20 short messages a second; beyond this a peer is filling our memory.
-constexpr std::size_t max_undrained_bytes = 64 * 1024;
+// Undrained bytes of messages that one connection may pile up. Python drains many times a second, and
+// an honest peer's longest burst, 400 sealed vouchers of 208 bytes, fits; beyond this a peer is filling
+// our memory.
+constexpr std::size_t max_undrained_bytes = 128 * 1024;
 
 // What a queued message costs beside its payload, so that empty ones are bounded as well.
 constexpr std::size_t message_overhead_bytes = 64;

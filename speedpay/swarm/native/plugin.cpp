@@ -95,6 +95,7 @@ public:
 		guarded([&] {
 			if (m_core->closed()) return;
 			handshake["m"][m_graft->message_name] = Graft::message_id;
+			m_offered = true;
 		});
 	}
 
@@ -102,7 +103,9 @@ public:
 	{
 		guarded([&] {
 			auto const id = message_id_in(handshake, m_graft->message_name);
-			if (id && m_peer.announced(*id))
+			// Who was not told of us by our own handshake (it was over when we came) would not know what
+			// our messages are, nor have we seen the peer ids that go into their keys.
+			if (id && m_offered && m_peer.announced(*id))
 				m_core->extended(PeerExtended{m_peer.id(), m_own_id, m_peer_id, m_agreed_infohash});
 		});
 		return true;
@@ -284,7 +287,7 @@ private:
 		if (socket) socket->set_option(boost::asio::ip::tcp::no_delay(true), ignored);
 	}
 
-	// Both handshakes are over. Who is added to a torrent later cannot exchange messages anyway.
+	// Both BitTorrent handshakes are over, and the one of BEP 10 is next.
 	void remember_handshake()
 	{
 		auto const peer = m_handle.native_handle();
@@ -321,6 +324,7 @@ private:
 	lt::peer_connection_handle m_handle;
 	Peer m_peer;
 
+	bool m_offered = false;
 	PeerId m_own_id{};
 	PeerId m_peer_id{};
 	InfoHash m_agreed_infohash{};

@@ -6,8 +6,11 @@ import random
 
 import pytest
 
+from speedpay.peer.sale import VOUCHER_BURST
 from speedpay.swarm import events
 from speedpay.swarm.extension import Extension
+from tests.vectors.generate import DOMAIN, MESSAGES
+from tests.vectors.session import met
 
 MIB = 1024 * 1024
 
@@ -23,7 +26,7 @@ def test_messages_arrive_whole_and_in_order_in_both_directions(lab, pair):
     noise = random.Random(1)
     up = [noise.randbytes(noise.choice((0, 1, 100, 700, 4096))) for _ in range(60)]
     down = [noise.randbytes(noise.choice((0, 1, 100, 700, 4096))) for _ in range(60)]
-    # A little at a time: more than 64 KiB between two drains would count as a flood.
+    # A little at a time: more than 128 KiB between two drains would count as a flood.
     for start in range(0, 60, 10):
         for number in range(start, start + 10):
             leecher.extension.send(to_seeder, up[number])
@@ -79,12 +82,24 @@ def test_a_flood_between_two_drains_is_cut_off_and_reported_once(lab, pair):
     lab.clients = clients
     lab.until(lambda: seeder.of(events.Flooded))
     delivered = len(seeder.of(events.Message))
-    assert delivered * 4096 <= 64 * 1024
+    assert delivered * 4096 <= 128 * 1024
     leecher.extension.send(to_seeder, b"after the flood")
     seeder.extension.send(to_leecher, b"still heard")
     lab.until(lambda: leecher.messages(to_seeder) == [b"still heard"])
     assert len(seeder.of(events.Flooded)) == 1
     assert len(seeder.of(events.Message)) == delivered
+
+
+def test_the_longest_burst_of_an_honest_peer_is_no_flood(lab, pair):
+    seeder, leecher, to_leecher, to_seeder = connected(lab, pair)
+    sealed = len(met(DOMAIN, "buyer").send(MESSAGES["voucher"]))
+    for _ in range(int(VOUCHER_BURST)):
+        leecher.extension.send(to_seeder, bytes(sealed))
+    clients, lab.clients = lab.clients, [leecher]
+    lab.until(lambda: leecher.torrent.status().is_seeding)
+    lab.clients = clients
+    lab.until(lambda: len(seeder.messages(to_leecher)) == VOUCHER_BURST)
+    assert seeder.of(events.Flooded) == []
 
 
 def test_weights_outside_1_to_255_are_refused(lab, pair):

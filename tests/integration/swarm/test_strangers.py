@@ -9,6 +9,7 @@ import pytest
 
 from speedpay.swarm import events
 from speedpay.swarm.bencoding import decode, encode
+from speedpay.swarm.extension import Extension
 
 MIB = 1024 * 1024
 BLOCK = 16 * 1024
@@ -106,7 +107,7 @@ def test_a_hundred_thousand_empty_messages_are_a_flood_too(lab, meet):
     stranger.send(REQUEST, struct.pack(">III", 99, 0, BLOCK))
     stranger.wait(REJECT)
     lab.until(lambda: node.of(events.Flooded))
-    assert len(node.of(events.Message)) == 64 * 1024 // 64
+    assert len(node.of(events.Message)) == 128 * 1024 // 64
     assert len(node.of(events.Flooded)) == 1
 
 
@@ -264,6 +265,30 @@ def test_interest_that_flaps_does_not_fill_the_queue(lab, meet):
         node.drain()
     assert len(node.of(events.InterestChanged)) < 20_000
     assert node.of(events.InterestChanged)[-1].remote is False
+
+
+def test_a_peer_that_our_handshake_did_not_tell_of_us_is_sent_nothing(lab):
+    torrent, node = lab.content(MIB), lab.node(stock=True)
+    handle = node.add(torrent, torrent.save_dir)
+    lab.until(lambda: node.port and handle.status().is_seeding)
+    with socket.create_connection((node.address, node.port), timeout=60) as raw:
+        reserved = bytes([0, 0, 0, 0, 0, 0x10, 0, 0x04])
+        raw.sendall(
+            b"\x13BitTorrent protocol"
+            + reserved
+            + torrent.description.infohash
+            + b"-XX0000-early......."
+        )
+        heard = b""
+        while b"1:md" not in heard:  # until its BEP 10 handshake is there
+            heard += raw.recv(65536)
+            assert heard
+        node.extension = Extension(node.session)
+        lab.until(lambda: node.of(events.PeerConnected))
+        late = bytes([EXTENDED, 0]) + encode({b"m": {b"sp_pay": THEIR_ID}})
+        raw.sendall(struct.pack(">I", len(late)) + late + struct.pack(">IB", 1, INTERESTED))
+        lab.until(lambda: node.of(events.InterestChanged))
+        assert node.of(events.PeerExtended) == []
 
 
 def test_a_connection_that_is_cut_anywhere_in_the_handshake_leaves_no_trace(lab):
