@@ -194,8 +194,8 @@ def _verification(
     given = promised(settings)
     own = Own(
         Domain(place.network, place.ledger_id), chain.bound, place.account, keys.chain.address,
-        Payout(settings.home / "wallet", place, keys).named_at(), funds.given(given), proofs.seen(),
-        tuple(proofs.all()),
+        Payout(settings.home / "wallet", place, keys).named_at(), place.tenure.since,
+        funds.given(given), proofs.seen(), tuple(proofs.all()),
     )  # fmt: skip
     asked: LedgerClient | SpeedpayError = ledger
     try:

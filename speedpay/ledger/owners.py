@@ -49,6 +49,7 @@ def hand_over(connection: sa.Connection, order: HandOver, now: int) -> None:
     if _done(connection, order):
         return
     _must_be_fresh(connection, new_key)
+    publish(connection, account, False, now)  # that was the old key's wish
     left = _leave_payout(connection, account, order.consent.payout)
     connection.execute(account_keys.delete().where(account_keys.c.public_key == order.old_key))
     connection.execute(

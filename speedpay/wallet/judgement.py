@@ -38,8 +38,9 @@ class Own:
     """What the owner knows without the ledger.
 
     ``payout``: his address on the chain; ``named_at``: when the ledger confirmed that it pays there,
-    unix seconds. ``given``: what he has given away by now. ``seen``: the newest epoch found in order.
-    ``kept``: what the ledger has shown and signed before, on chain or not.
+    unix seconds. ``since``: when the account was taken over from somebody. ``given``: what he has given
+    away by now. ``seen``: the newest epoch found in order. ``kept``: what the ledger has shown and signed
+    before, on chain or not.
     """
 
     domain: Domain
@@ -47,6 +48,7 @@ class Own:
     account: bytes
     payout: bytes
     named_at: int | None = None
+    since: int | None = None
     given: Given = NOTHING_GIVEN
     seen: Evidence | None = None
     kept: tuple[Evidence, ...] = ()
@@ -139,12 +141,13 @@ def released_in(shown: Sequence[Evidence]) -> list[Released]:
 
 
 def _payout_counts(found: Gathered, own: Own) -> bool:
-    """An address that is not ours is always wrong; none at all is, once the ledger had ours."""
+    """An address that is not ours is wrong, but in an epoch from before the account was ours: then it is
+    the former owner's. None at all is, once the ledger had ours."""
     if found.proof is None:
         return False
-    if found.proof.payout != NO_PAYOUT:
-        return True
     closed_at = found.head.signed.head.closed_at
+    if found.proof.payout != NO_PAYOUT:
+        return own.since is None or own.since + TIME_TOLERANCE_S < closed_at
     return own.named_at is not None and own.named_at + TIME_TOLERANCE_S < closed_at
 
 

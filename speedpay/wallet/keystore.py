@@ -68,11 +68,12 @@ class KeyChange:
 @dataclass(frozen=True, slots=True)
 class Tenure:
     """How the wallet holds its account: by the key after ``changes`` changes, and no more at all once
-    another key has it (``given_to``, 33 bytes)."""
+    another key has it (``given_to``, 33 bytes). ``since``: when it came from somebody, unix seconds."""
 
     changes: int = 0
     pending: KeyChange | None = None
     given_to: bytes | None = None
+    since: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +125,7 @@ class _Tenure(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     changes: Annotated[int, msgspec.Meta(ge=0, lt=2**31)] = 0
     pending: tuple[HexKey, HexAddress, HexSignature, Hex16] | None = None
     given_to: HexKey | None = None
+    since: Annotated[int, msgspec.Meta(ge=0, lt=2**40)] | None = None
 
 
 # omit_defaults: a wallet from before there was a chain reads as the bytes that it was.
@@ -156,7 +158,7 @@ class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
             key, payout, signature, order = (bytes.fromhex(part) for part in found.pending)
             pending = KeyChange(Consent(bytes.fromhex(self.account), key, payout, signature), order)
         given_to = bytes.fromhex(found.given_to) if found.given_to else None
-        return Tenure(found.changes, pending, given_to)
+        return Tenure(found.changes, pending, given_to, found.since)
 
     def _bound_vault(self) -> BoundVault | None:
         found = self.chain
@@ -321,7 +323,8 @@ def _tenure(tenure: Tenure) -> _Tenure | None:
         parts = (consent.public_key, consent.payout, consent.signature, pending.idempotency_key)
         key, payout, signature, order = (part.hex() for part in parts)
         made = (key, payout, signature, order)
-    return _Tenure(tenure.changes, made, tenure.given_to.hex() if tenure.given_to else None)
+    given_to = tenure.given_to.hex() if tenure.given_to else None
+    return _Tenure(tenure.changes, made, given_to, tenure.since)
 
 
 def _chain(bound: BoundVault | None) -> _Chain | None:

@@ -8,6 +8,8 @@ before, also to the key that it has replaced by it, and only then the keystore g
 from __future__ import annotations
 
 import secrets
+import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from speedpay.errors import AlreadyExists, NotAllowed, NotFound, SpeedpayError
@@ -36,7 +38,8 @@ def rotate(keystore: Keystore, opened: Unlocked, ledger: LedgerClient) -> Unlock
     assert place.account is not None
     changes = place.tenure.changes + 1
     consent = consent_of(opened, place.account, changes)
-    return _carry(keystore, opened, ledger, consent, Tenure(changes))
+    after = replace(place.tenure, changes=changes, pending=None)
+    return _carry(keystore, opened, ledger, consent, after)
 
 
 def hand_over(
@@ -47,7 +50,7 @@ def hand_over(
     if consent.account != place.account:
         raise NotAllowed("is about another account than this wallet's", field="consent")
     consent.check(_domain(opened))
-    given = Tenure(place.tenure.changes, None, consent.public_key)
+    given = replace(place.tenure, pending=None, given_to=consent.public_key)
     return _carry(keystore, opened, ledger, consent, given)
 
 
@@ -78,29 +81,33 @@ def _carry(
 
 
 def open_or_find(
-    keystore: Keystore, opened: Unlocked, ledger: LedgerClient, account: bytes | None
+    keystore: Keystore,
+    opened: Unlocked,
+    ledger: LedgerClient,
+    account: bytes | None,
+    clock: Callable[[], float] = time.time,
 ) -> tuple[Unlocked, Amount]:
     """The wallet with its account, and what was granted just now. ``account``: one that was handed over
     to this wallet; None: the one that its first key opens, by whatever key of the words has it today.
 
     Raises NotFound when none of them has it.
     """
-    granted = ZERO
-    try:
-        if account is None:
+    first = account_id(opened.keys_after(0).identity.public)
+    if account is None:
+        try:
             place, granted = open_account(ledger, opened.keys.identity, opened.place)
             return replace(opened, place=place), granted
-    except NotAllowed as error:
-        if error.field != "public_key":
-            raise
-        account = account_id(opened.keys_after(0).identity.public)
-    assert account is not None
+        except NotAllowed as error:
+            if error.field != "public_key":
+                raise
+            account = first
     changes = _changes_of(opened, ledger, account)
     found = ledger.identity
     assert found is not None  # it has answered
-    opened = keystore.hold(opened, Tenure(changes))
+    since = None if account == first else opened.place.tenure.since or int(clock())
+    opened = keystore.hold(opened, Tenure(changes, since=since))
     place = replace(opened.place, ledger_id=found.ledger_id, account=account)
-    return replace(opened, place=place), granted
+    return replace(opened, place=place), ZERO
 
 
 def _changes_of(opened: Unlocked, ledger: LedgerClient, account: bytes) -> int:

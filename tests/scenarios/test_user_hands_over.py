@@ -127,7 +127,11 @@ def test_an_account_is_given_to_a_friend_who_sees_its_balance(home: Callable[[st
     opened = ben.json("wallet", "open", "--account", ann.account.hex())
     assert (opened["account"], opened["granted"]) == (ann.account.hex(), "0")
     assert ben.json("balance")["credit"] == "10000000"
+    since = ben.keystore.place().tenure.since
+    assert since is not None
+    ben.json("wallet", "rotate-key")
     assert ben.json("wallet", "open")["account"] == ann.account.hex()
+    assert ben.keystore.place().tenure == Tenure(1, since=since)
     # and the giver is told, by every command that would need the account
     for command in (("balance",), ("history",), ("send", "00" * 16, "1"), ("wallet", "open")):
         code, _, err = ann.run(*command)
@@ -371,8 +375,8 @@ def test_privacy_shows_the_users_own_keys_addresses_and_channels(
     assert first["ledger"] == own
     assert first["chain"] == {"payout": ann.unlock().keys.chain.base58}
     assert first["tracker"] == {}
-    ann.json("wallet", "publish-key")
     ann.json("wallet", "rotate-key")
+    ann.json("wallet", "publish-key")
     assert seen()["ledger"] == own | {"key_changes": 1, "published": True}
     text = ann.run("privacy")[1]
     for told in (ann.account.hex(), ann.url, first["chain"]["payout"], "is paid: 1 open channels"):

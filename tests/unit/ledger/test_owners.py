@@ -283,6 +283,13 @@ def test_a_published_history_is_read_by_everybody_until_its_owner_takes_it_back(
         desk.ask(call)
 
 
+def test_a_wish_to_publish_ends_with_the_key_that_had_it(desk: Desk, ann: Person) -> None:
+    publish(desk, ann, True)
+    heir = handed(desk, ann, new_key())
+    with desk.refused(NotFound, "account"):
+        desk.ask(owners.published_history(heir.account, None, 50))
+
+
 def test_a_history_that_is_not_published_is_answered_like_no_account(
     desk: Desk, ann: Person
 ) -> None:

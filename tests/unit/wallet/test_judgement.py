@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from speedpay.ledger_api.bound import BoundVault
+from speedpay.ledger_api.signed import TIME_TOLERANCE_S
 from speedpay.proof.balance import Anchored, BalanceProof
 from speedpay.proof.evidence import OK, CertifiedHead, Evidence
 from speedpay.proof.head import EpochHead, SignedHead
@@ -232,6 +233,16 @@ def test_no_payout_address_is_in_order_only_until_the_ledger_has_confirmed_one()
     assert judge(gathered(unnamed), later).total == TOTAL
     before = replace(OWN, named_at=FIRST.head.closed_at - 200)
     assert mismatch(gathered(unnamed), before).field == "proof.payout"
+
+
+def test_a_former_owners_address_is_in_order_only_in_epochs_from_before_the_account_came() -> None:
+    theirs = Epoch(with_mine(payout=bytes(19) + b"\x01"))
+    closed_at = theirs.head.closed_at
+    came_later = replace(OWN, since=closed_at)
+    assert judge(gathered(theirs), came_later).evidence.payout is None
+    came_before = replace(OWN, since=closed_at - TIME_TOLERANCE_S - 1)
+    assert mismatch(gathered(theirs), came_before).field == "proof.payout"
+    assert judge(gathered(Epoch(with_mine())), came_before).evidence.payout == OWN.payout
 
 
 def test_random_changes_of_what_was_gathered_are_never_called_verified() -> None:
