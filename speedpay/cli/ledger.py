@@ -15,20 +15,10 @@ from speedpay.cli.ledger_chain import (
     serve_options,
     vault_options,
 )
+from speedpay.cli.ledger_keys import DATA, directory_of, keys
 from speedpay.cli.output import Output, examples, pass_output
-from speedpay.config import load
 from speedpay.errors import BooksBroken, InvalidSetting, NotFound, ProofBroken
 from speedpay.units import Amount
-
-_DATA = click.option(
-    "--data",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Directory of the ledger's keys and database; else 'ledger' in speedpay's own.",
-)
-
-
-def _directory(data: Path | None) -> Path:
-    return data if data is not None else load().home / "ledger"
 
 
 @click.group()
@@ -36,8 +26,11 @@ def ledger() -> None:
     """Run a ledger, check its books."""
 
 
+ledger.add_command(keys)
+
+
 @ledger.command(epilog=examples("speedpay ledger serve", "speedpay ledger serve --data DIR -j"))
-@_DATA
+@DATA
 @click.option("--listen", default="127.0.0.1:7461", show_default=True, metavar="HOST:PORT")
 @click.option("--network", default="devnet", show_default=True)
 @click.option(
@@ -71,7 +64,7 @@ def serve(
     from speedpay.ledger.service import Service, Settings
 
     host, port = _address(listen)
-    directory = _directory(data)
+    directory = directory_of(data)
     options = ChainOptions(vault, chain_nodes, anchor_key, from_block, publish)
     settings = Settings(
         network=network,
@@ -97,7 +90,7 @@ def serve(
 
 
 @ledger.command(epilog=examples("speedpay ledger fsck --data DIR"))
-@_DATA
+@DATA
 @pass_output
 def fsck(out: Output, data: Path | None) -> None:
     """Check the books: replay the journal, compare every balance and channel.
@@ -106,7 +99,7 @@ def fsck(out: Output, data: Path | None) -> None:
     """
     from speedpay.ledger.fsck import examine
 
-    found = examine(_directory(data) / "ledger.sqlite")
+    found = examine(directory_of(data) / "ledger.sqlite")
     out.result(found.to_json(), "\n".join(found.lines()))
     if found.broken:
         raise BooksBroken(
@@ -121,7 +114,7 @@ def fsck(out: Output, data: Path | None) -> None:
         "speedpay ledger audit --data COPY --network nile --chain-node https://nile.trongrid.io",
     )
 )
-@_DATA
+@DATA
 @click.option("--network", default="devnet", show_default=True)
 @vault_options
 @pass_output
@@ -140,7 +133,7 @@ def audit(
     """
     from speedpay.ledger.audit import examine
 
-    directory = _directory(data)
+    directory = directory_of(data)
     database = directory / "ledger.sqlite"
     if not database.exists():
         raise NotFound("there is no ledger here", field=str(database), hint="name it with --data")

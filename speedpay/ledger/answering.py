@@ -40,14 +40,16 @@ BODY_TOO_LARGE = 413
 def answer(service: Service, request: Request) -> Reply:
     """An error is an answer too, and is signed like any other."""
     head, body = request.head(), request.body or b""
+    voice = service.voice()
     try:
+        voice.check(service.now())
         status, text = 200, _find(service, request, head)
     except SpeedpayError as error:
         status = STATUS.get(error.code, OTHER_REFUSAL)
         if request.body is None:
             status = BODY_TOO_LARGE
         text = strict.dump({"error": error_to_json(error)})
-    signed = sign_answer(service.keys.response, service.domain, head, body, status, text)
+    signed = sign_answer(voice.key, service.domain, head, body, status, text)
     return Reply(status, text, {"content-type": "application/json"} | signed)
 
 

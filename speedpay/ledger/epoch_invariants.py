@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 
 from speedpay.errors import BadSignature, SpeedpayError
-from speedpay.ledger import epochs, journal_tree, kept_invariants, leaves, tree
+from speedpay.ledger import epochs, head_certificates, journal_tree, kept_invariants, leaves, tree
 from speedpay.ledger.broken import Broken
 from speedpay.ledger.epochs import Epoch
 from speedpay.ledger.schema import epochs as table
@@ -89,7 +89,22 @@ def _heads(connection: sa.Connection) -> Iterator[Broken]:
             epoch.signed.check(domain, row["response_key"])
         except BadSignature:
             yield Broken("I7", where, "its signature is not the ledger's")
+        yield from _certified(connection, epoch, domain, where)
         prev, number, size = row["head"], row["number"], head.journal_size
+
+
+def _certified(
+    connection: sa.Connection, epoch: Epoch, domain: Domain, where: str
+) -> Iterator[Broken]:
+    closed_at = epoch.head.closed_at
+    certificate = head_certificates.of(connection, epoch.response_key, closed_at)
+    if certificate is None:
+        yield Broken("I7", where, "has no certificate of the key that signed it")
+        return
+    try:
+        certificate.check(domain, certificate.not_before)
+    except SpeedpayError:
+        yield Broken("I7", where, "the certificate of the key that signed it is not the root key's")
 
 
 def _tree(connection: sa.Connection, last: Epoch, seen: tree.Seen) -> Iterator[Broken]:

@@ -10,8 +10,17 @@ from collections.abc import Callable
 
 import sqlalchemy as sa
 
-from speedpay.errors import Malformed, NotAllowed, NotFound
-from speedpay.ledger import chart, epochs, journal_tree, keeper, leaves, payouts, tree
+from speedpay.errors import LedgerFailed, Malformed, NotAllowed, NotFound
+from speedpay.ledger import (
+    chart,
+    epochs,
+    head_certificates,
+    journal_tree,
+    keeper,
+    leaves,
+    payouts,
+    tree,
+)
 from speedpay.ledger.asked import Asked
 from speedpay.ledger.epochs import Epoch
 from speedpay.ledger.schema import transfers
@@ -26,20 +35,20 @@ from speedpay.units import MAX_UTOK
 
 def _latest(asked: Asked) -> bytes:
     with asked.service.database.read() as connection:
-        found = epochs.latest_published(connection)
-    return _view(asked, found)
+        return _view(asked, connection, epochs.latest_published(connection))
 
 
 def _epoch(asked: Asked) -> bytes:
     with asked.service.database.read() as connection:
         found = epochs.load_published(connection, _named(asked.parts[0], "epoch"))
-    return _view(asked, found)
+        return _view(asked, connection, found)
 
 
-def _view(asked: Asked, found: Epoch) -> bytes:
+def _view(asked: Asked, connection: sa.Connection, found: Epoch) -> bytes:
     service = asked.service
-    # The root key answers for the response key as of the close: deterministic, so never stored.
-    certificate = service.keys.certificate(found.head.closed_at)
+    certificate = head_certificates.of(connection, found.response_key, found.head.closed_at)
+    if certificate is None:
+        raise LedgerFailed("the certificate of this head was lost", field="epoch")
     view = EpochView(
         CertifiedHead(found.signed, certificate), found.state, found.txid, found.block,
         service.publisher,

@@ -16,6 +16,7 @@ from speedpay.ledger import (
     book,
     chart,
     deposits,
+    head_certificates,
     journal_tree,
     leaves,
     leaves_file,
@@ -133,7 +134,8 @@ def close(
     Returns it with its file; None when it was closed before. ``content``: the file of epoch
     ``number`` − 1, checked against its head; it becomes the file of this one. Without it the file is
     made anew from the tree, which takes O(accounts). ``limit``: how much of the queue of withdrawals
-    is released. Raises NotFound without a vault; BooksBroken, and nothing has changed, when the
+    is released. Raises NotFound without a vault; LedgerFailed when nobody would believe the head's
+    signature; BooksBroken, and nothing has changed, when the
     leaves and the journal do not say that the same is owed.
     """
     vault = binding(connection)
@@ -180,11 +182,15 @@ def close(
         file=leaves_file.infohash(name, content),
         prev=last.hash if last else NO_HEAD,
     )
-    signed = SignedHead.sign(keys.response, keys.domain, head)
+    keys.look_after(now)
+    voice = keys.voice()
+    voice.check(now)
+    signed = SignedHead.sign(voice.key, keys.domain, head)
     made = Epoch(
-        signed, head.hash(keys.domain), keys.response.public, updated.tree, EpochState.CLOSED
+        signed, head.hash(keys.domain), voice.key.public, updated.tree, EpochState.CLOSED
     )  # fmt: skip
     connection.execute(table.insert().values(columns(made)))
+    head_certificates.keep(connection, voice.certificate)
     return made, content
 
 

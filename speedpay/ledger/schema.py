@@ -320,6 +320,17 @@ epochs = Table(
     CheckConstraint("number > 0", "number"),
     _one_of("state", [state.value for state in EpochState]),
 )
+#: Of the response keys that signed heads, with the time in which each was in force.
+certificates = Table(
+    "certificates",
+    metadata,
+    Column("response_key", LargeBinary, primary_key=True),
+    Column("not_after", BigInteger, primary_key=True, autoincrement=False),
+    Column("not_before", BigInteger, nullable=False),
+    Column("root_key", LargeBinary, nullable=False),
+    Column("signature", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
 
 #: One row, never changed: the vault for which heads are signed. Addresses without TRON's 0x41.
 chain_binding = Table(

@@ -17,6 +17,7 @@ from speedpay.ledger import (
     book,
     epochs,
     expiry,
+    head_certificates,
     idempotency,
     invariants,
     migrations,
@@ -25,7 +26,7 @@ from speedpay.ledger import (
 from speedpay.ledger.accounts import Owner
 from speedpay.ledger.channels import CLAIM_S
 from speedpay.ledger.database import Database
-from speedpay.ledger.keys import RENEW_S, LedgerKeys, load_or_make
+from speedpay.ledger.keys import LedgerKeys, Voice
 from speedpay.ledger.last_head import LastHead
 from speedpay.ledger.limits import PER_ACCOUNT, PER_ADDRESS, Buckets, bucket, is_loopback
 from speedpay.ledger_api.answers import LedgerIdentity
@@ -82,18 +83,21 @@ class Service:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings
-        self.keys: LedgerKeys = load_or_make(directory, settings.network)
+        self._clock = clock
+        self.keys = LedgerKeys(directory, settings.network, self.now())
+        self.keys.look_after(self.now())
+        self.keys.refuse_if_ended(self.now())
         self.domain: Domain = self.keys.domain
         self.database = Database(directory / "ledger.sqlite")
         #: HOST:PORT of a peer that has the epochs' files, told to whoever asks for an epoch.
         self.publisher: str | None = None
         self._vault: BoundVault | None = None
-        self._clock = clock
-        self._certificate = self.keys.certificate(self.now())
         self._addresses = Buckets(PER_ADDRESS, monotonic)
         self._accounts = Buckets(PER_ACCOUNT, monotonic)
         try:
             migrations.bring_up_to_date(self.database, self.domain, self.now())
+            with self.database.write() as connection:
+                head_certificates.complete(connection, self.keys)
             with self.database.read() as connection:
                 LastHead(directory, self.domain).check(connection)
         except BaseException:
@@ -106,12 +110,16 @@ class Service:
     def close(self) -> None:
         self.database.close()
 
+    def voice(self) -> Voice:
+        self.keys.look_after(self.now())
+        return self.keys.voice()
+
     def identity(self) -> LedgerIdentity:
         now = self.now()
-        if self._certificate.not_after - now < RENEW_S:
-            self._certificate = self.keys.certificate(now)
+        voice = self.voice()
         return LedgerIdentity(
-            self.settings.network, self.domain.ledger_id, (self._certificate,), (),
+            self.settings.network, self.domain.ledger_id, voice.named.in_force(now),
+            voice.revocations,
             self.settings.welcome, self.settings.fee.ppm, self.settings.claim_s, now,
             self._bound_vault(),
         )  # fmt: skip
@@ -204,6 +212,7 @@ class Service:
     def tick(self) -> None:
         """Let time pass: uptime, expiries, what may be forgotten. Called every ``BEAT_S``."""
         now = self.now()
+        self.keys.look_after(now)
         with self.database.write() as connection:
             uptime_s = expiry.beat(connection, now)
             expiry.begin_claims(connection, now, uptime_s)

@@ -38,3 +38,41 @@ def test_an_address_that_is_none_makes_no_ledger(
     assert main(["ledger", "serve", "--data", str(data), "--listen", listen]) == 2
     assert "--listen: must look like" in capsys.readouterr().err
     assert not data.exists()
+
+
+def test_keys_are_rotated_and_revoked_with_a_root_key_that_lies_elsewhere(
+    tmp_path: Path, capsys: Captured
+) -> None:
+    data, safe = tmp_path / "ledger", tmp_path / "root.key"
+    Desk(data).service.close()
+    (data / "root.key").rename(safe)
+    told = ["--data", str(data), "--root", str(safe), "--json"]
+
+    def listed(*words: str) -> list[tuple[str, str]]:
+        assert main(["ledger", "keys", *words]) == 0
+        return [(k["id"], k["state"]) for k in json.loads(capsys.readouterr().out)["keys"]]
+
+    ((first, _),) = listed("--data", str(data), "--json")
+    second = listed("rotate", *told)[0][0]
+    assert listed("renew", *told) == [(second, "in use"), (first, "good")]
+    assert listed("revoke", first, *told) == [(second, "in use"), (first, "revoked")]
+    assert listed("revoke", first, *told) == [(second, "in use"), (first, "revoked")]
+    assert main(["ledger", "keys", "--data", str(data)]) == 0
+    assert f"{first}  revoked  at " in capsys.readouterr().out
+
+
+def test_each_refusal_of_keys_has_its_exit_code(tmp_path: Path, capsys: Captured) -> None:
+    data, other = tmp_path / "ledger", tmp_path / "other"
+    for folder in (data, other):
+        Desk(folder).service.close()
+    here, strange = ["--data", str(data)], ["--root", str(other / "root.key")]
+    assert main(["ledger", "keys", "--data", str(tmp_path / "none")]) == 3
+    assert main(["ledger", "keys", "revoke", "00" * 8, *here]) == 3
+    for act in ("rotate", "renew"):
+        assert main(["ledger", "keys", act, *here, *strange]) == 2
+        assert main(["ledger", "keys", act, *here, "--root", str(tmp_path / "none")]) == 2
+    capsys.readouterr()
+    assert main(["ledger", "keys", *here, "--json"]) == 0
+    (in_use,) = json.loads(capsys.readouterr().out)["keys"]
+    assert main(["ledger", "keys", "revoke", in_use["id"], *here]) == 1
+    assert "first: speedpay ledger keys rotate" in capsys.readouterr().err

@@ -18,7 +18,7 @@ from alembic.migration import MigrationContext
 from speedpay.errors import BooksBroken, KeystoreDamaged, LedgerFailed
 from speedpay.ledger import keys, migrations
 from speedpay.ledger.database import Database
-from speedpay.ledger.keys import CERTIFICATE_S
+from speedpay.ledger.response_keys import CERTIFICATE_S
 from speedpay.ledger.schema import metadata
 from speedpay.ledger.service import Service, Settings
 from speedpay.ledger_api import calls, owners
@@ -27,6 +27,7 @@ from speedpay.ledger_api.shapes import Send
 from speedpay.units import Amount
 from tests.unit.ledger.desk import CREDIT, Desk, Person, fresh, new_key
 
+NOW = 1_800_000_000
 #: As words of a column's or table's name.
 FORBIDDEN = {
     "ip", "address", "addr", "host", "infohash", "info", "hash_v2", "torrent", "file", "filename",
@@ -119,6 +120,7 @@ def test_a_journal_that_is_older_than_withdrawals_is_kept_to_the_byte(tmp_path: 
             "chain_watch",
             "handovers",
             "published",
+            "certificates",
         ):
             connection.execute(f"DROP TABLE {table}")
         connection.execute("UPDATE alembic_version SET version_num = '0003'")
@@ -137,7 +139,7 @@ def test_a_ledger_that_is_older_than_hand_overs_lets_its_accounts_be_handed_over
     before = desk.everything()
     desk.service.close()
     with sqlite3.connect(tmp_path / "ledger.sqlite") as connection:
-        for table in ("handovers", "published"):
+        for table in ("handovers", "published", "certificates"):
             connection.execute(f"DROP TABLE {table}")
         connection.execute("UPDATE alembic_version SET version_num = '0004'")
     connection.close()
@@ -185,29 +187,30 @@ def test_files_of_a_ledger_are_its_owners_alone(desk: Desk) -> None:
 
 
 def test_keys_are_made_once(tmp_path: Path) -> None:
-    first = keys.load_or_make(tmp_path, "devnet")
-    second = keys.load_or_make(tmp_path, "devnet")
+    first = keys.LedgerKeys(tmp_path, "devnet", NOW)
+    second = keys.LedgerKeys(tmp_path, "devnet", NOW)
     assert first.domain == second.domain
     assert first.response.public == second.response.public
     assert (second.leaves, second.journal) == (first.leaves, first.journal)
     assert first.leaves != first.journal
     assert sorted(os.listdir(tmp_path)) == [
-        "blocks.key", "journal.key", "leaves.key", "response.key", "root.key"
+        ".lock", "blocks.key", "certificates.json", "journal.key", "leaves.key", "response.key",
+        "root.key",
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize("damage", [b"", b"00", b"\xff" * 82])
 def test_a_damaged_key_file_is_refused_and_left_as_it_is(tmp_path: Path, damage: bytes) -> None:
-    keys.load_or_make(tmp_path, "devnet")
+    keys.LedgerKeys(tmp_path, "devnet", NOW)
     (tmp_path / "root.key").write_bytes(damage)
     with pytest.raises(KeystoreDamaged) as caught:
-        keys.load_or_make(tmp_path, "devnet")
+        keys.LedgerKeys(tmp_path, "devnet", NOW)
     assert caught.value.field == "root.key"
     assert (tmp_path / "root.key").read_bytes() == damage
 
 
 def test_every_flipped_bit_of_a_key_file_is_noticed(tmp_path: Path) -> None:
-    good = keys.load_or_make(tmp_path, "devnet")
+    good = keys.LedgerKeys(tmp_path, "devnet", NOW)
     path = tmp_path / "root.key"
     content = path.read_bytes()
     for at in range(len(content) * 8):
@@ -215,14 +218,15 @@ def test_every_flipped_bit_of_a_key_file_is_noticed(tmp_path: Path) -> None:
         flipped[at // 8] ^= 1 << at % 8
         path.write_bytes(flipped)
         try:
-            assert keys.load_or_make(tmp_path, "devnet").domain == good.domain
+            assert keys.LedgerKeys(tmp_path, "devnet", NOW).domain == good.domain
         except KeystoreDamaged:
             continue
 
 
 def test_a_database_whose_root_key_was_lost_is_refused(tmp_path: Path) -> None:
     Service(tmp_path, Settings()).close()
-    (tmp_path / "root.key").unlink()
+    for name in ("root.key", "certificates.json"):
+        (tmp_path / name).unlink()
     with pytest.raises(BooksBroken, match=r"ledger\.sqlite"):
         Service(tmp_path, Settings())
 

@@ -24,8 +24,9 @@ from speedpay.errors import (
     LedgerUnreachable,
     Malformed,
 )
+from speedpay.ledger import response_keys
 from speedpay.ledger.http import LedgerServer
-from speedpay.ledger.keys import CERTIFICATE_S
+from speedpay.ledger.response_keys import CERTIFICATE_S
 from speedpay.ledger_api import calls, strict
 from speedpay.ledger_api.answers import Balance, LedgerIdentity
 from speedpay.ledger_api.attempts import Attempts, Send, Session, Wait
@@ -219,9 +220,7 @@ def test_the_first_ledger_is_pinned(desk: Desk) -> None:
 def test_a_new_response_key_is_learnt_from_a_new_certificate(desk: Desk, ann: Person) -> None:
     session = Session("devnet", None, 1, desk.clock)
     drive(desk, session.identify(), lambda answer: answer)
-    changed = replace(desk.service.keys, response=new_key())
-    desk.service.keys = changed
-    desk.service._certificate = changed.certificate(desk.service.now())
+    response_keys.rotate(desk.folder, desk.service.keys.root, desk.service.now())
     found, steps = drive(
         desk, session.carry(calls.balance(ann.key, ann.account)), lambda answer: answer
     )
