@@ -130,9 +130,10 @@ class SharedUplink:
                    place_of(self.downloaders[number].address))
             for number, price in prices.items()
         ]  # fmt: skip
-        service = serve(demands, DEFAULT_FREE_POOL, self.swarm.free_slots)
-        self.swarm.set_slots(service.paying, service.free)
-        for connection, weight in service.weights.items():
+        for demand in demands:
+            self.swarm.extension.serve(demand.connection, bool(demand.price))
+        weights = serve(demands, DEFAULT_FREE_POOL, self.swarm.free_slots)
+        for connection, weight in weights.items():
             if self._weights.get(connection) != weight:
                 self._weights[connection] = weight
                 self.swarm.extension.set_weight(connection, weight)

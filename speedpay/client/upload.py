@@ -20,6 +20,9 @@ _log = logging.getLogger(__name__)
 #: The upload is divided anew after so many times what that took: interest that comes and goes is free, and
 #: with hundreds of peers at odd prices one division takes 0.1 s.
 _DIVIDING = 10
+#: A payer that pauses is served on so long, as by libtorrent's choker until its next round; each change of
+#: the rule costs it the requests that are under way.
+SERVED_S = 5.0
 
 
 @dataclass(slots=True)
@@ -52,6 +55,8 @@ class Upload:
         self._free_pool = free_pool
         self._peers = peers
         self._weights: dict[int, int] = {}
+        #: Who is served beside the slots, and when it last paid.
+        self._paid_at: dict[int, float] = {}
         self._demands: list[Demand] = []
         self._free_slots = 0
         self._due: Mapping[int, int] = {}
@@ -77,6 +82,7 @@ class Upload:
 
     def gone(self, connection: int) -> None:
         self._weights.pop(connection, None)
+        self._paid_at.pop(connection, None)
 
     def tick(self, now: float) -> None:
         """Set the weights that changed: payers by price, other takers the free lane's.
@@ -99,12 +105,23 @@ class Upload:
             self._outdated = False
             self._demands, self._free_slots = divided
             began = time.thread_time()
-            service = serve(demands, self._free_pool, self._free_slots)
-            self._due = service.weights
-            self._swarm.set_slots(service.paying, service.free)
+            self._due = serve(demands, self._free_pool, self._free_slots)
+            self._swarm.set_slots(self._free_slots)
             self._divide_at = now + min(1.0, _DIVIDING * (time.thread_time() - began))
+        self._keep_payers_served(demands, now)
         for connection in self._peers:
             self._weigh(connection, self._due.get(connection, CONTROL_WEIGHT))
+
+    def _keep_payers_served(self, demands: Sequence[Demand], now: float) -> None:
+        for demand in demands:
+            if demand.price:
+                if demand.connection not in self._paid_at:
+                    self._swarm.extension.serve(demand.connection, True)
+                self._paid_at[demand.connection] = now
+        for connection, paid_at in list(self._paid_at.items()):
+            if now - paid_at > SERVED_S:
+                del self._paid_at[connection]
+                self._swarm.extension.serve(connection, False)
 
     def _weigh(self, connection: int, weight: int) -> None:
         if self._weights.get(connection) != weight:

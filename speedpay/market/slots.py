@@ -1,15 +1,14 @@
-"""How many peers a seeder serves at a time, and with which weights.
+"""The weights of all who want data, where a seeder serves only some of the free lane at a time.
 
-libtorrent serves the peers of the largest weights, as many as it has slots: few on a slow uplink. Payers
-would take them all, and no weight gives a choked peer anything. So each payer brings a slot of its own, and
-those of the free lane stay the free lane's.
+libtorrent's choker serves few peers on a slow uplink. Payers would take them all, and no weight gives a
+choked peer anything. So payers are served beside its slots, those are the free lane's, and whoever of it
+has one divides all of the free pool.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 
 from speedpay.market.allocator import Demand, weights
@@ -19,36 +18,12 @@ from speedpay.units import Share
 _MARGIN = Fraction(102, 100)
 
 
-@dataclass(frozen=True, slots=True)
-class Service:
-    """``weights``: connection → 1 … 255, of all who want data. ``paying``, ``free``: slots."""
-
-    weights: Mapping[int, int]
-    paying: int
-    free: int
-
-
-def serve(demands: Sequence[Demand], free_pool: Share, free_slots: int) -> Service:
-    """``free_slots``: how many of the free lane are served at a time; they divide all of its pool.
-
-    Where a free peer's weight is a payer's or more, libtorrent would serve that one first; then everybody
-    has a slot, and the weights alone decide.
-    """
+def serve(demands: Sequence[Demand], free_pool: Share, free_slots: int) -> Mapping[int, int]:
+    """connection → weight, 1 … 255. ``free_slots``: how many of the free lane are served at a time; they
+    divide all of its pool."""
     free_pool = Share(min(int(free_pool.ppm * _MARGIN), 1_000_000))
     payers = [demand for demand in demands if demand.price]
     waiting = _one_of_each_place_first([demand for demand in demands if not demand.price])
-    found = _weights(payers, waiting, free_pool, free_slots)
-    by_price = {demand.connection for demand in payers}
-    least = min((found[connection] for connection in by_price), default=0)
-    if any(weight >= least for connection, weight in found.items() if connection not in by_price):
-        free_slots = max(free_slots, len(waiting) if payers else 0)
-        found = _weights(payers, waiting, free_pool, free_slots)
-    return Service(found, len(payers), free_slots)
-
-
-def _weights(
-    payers: Sequence[Demand], waiting: Sequence[Demand], free_pool: Share, free_slots: int
-) -> dict[int, int]:
     served, others = waiting[:free_slots], waiting[free_slots:]
     found = dict(weights([*payers, *served], free_pool))
     # Whom libtorrent serves of them changes all the time: whoever it is has the same weight.

@@ -129,6 +129,10 @@ class Extension:
         """
         self._native.withhold(connection, on)
 
+    def serve(self, connection: int, on: bool) -> None:
+        """Never choke the peer while it wants data, beside the session's slots; or let the choker decide."""
+        self._native.serve(connection, on)
+
     def close(self) -> None:
         """No more events; peers get back their ordinary share. May be called twice."""
         self._native.close()

@@ -78,7 +78,7 @@ def session_settings(settings: SwarmSettings) -> dict[str, Any]:
         # A tracker that does not answer must not hold up the end of the program.
         "stop_tracker_timeout": 1,
         "alert_mask": 0,
-        **slot_settings(0, free_slots(settings.upload_limit)),
+        **slot_settings(free_slots(settings.upload_limit)),
         **limit_settings(settings.upload_limit, settings.download_limit),
     }
 
@@ -123,11 +123,10 @@ def free_slots(upload_limit: int | None) -> int:
     return _clamp((upload_limit or 8 * MIB) // (128 * KIB), 4, 64)
 
 
-def slot_settings(paying: int, free: int) -> dict[str, int]:
+def slot_settings(free: int) -> dict[str, int]:
+    # A quarter more, and one: what libtorrent keeps for the optimistic unchoke it leaves unused until then.
     return {
-        # A quarter more: where libtorrent has no optimistic unchoke it leaves a fifth unused.
-        "unchoke_slots_limit": paying + paying // 4 + free,
-        # Of the free lane's, not of all of them, which is libtorrent's default.
+        "unchoke_slots_limit": free + free // 4 + 1,
         "num_optimistic_unchoke_slots": max(1, free // 5),
     }
 

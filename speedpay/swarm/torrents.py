@@ -46,7 +46,7 @@ class Swarm:
         """Raises NativeUnavailable when the extension cannot be used here."""
         self._session = lt.session({**session_settings(settings), "alert_mask": ALERT_MASK})
         self._upload_limit = settings.upload_limit
-        self._slots = 0, free_slots(settings.upload_limit)
+        self._slots = free_slots(settings.upload_limit)
         self._session.set_peer_class_filter(_everybody_in_the_global_class())
         self._extension = Extension(self._session)
         self._torrents: dict[bytes, Torrent] = {}
@@ -170,14 +170,12 @@ class Swarm:
         """How many peers that do not pay are served at a time, as suits what is known of the uplink."""
         return free_slots(self._upload_limit or self._governor.shape)
 
-    def set_slots(self, paying: int, free: int) -> None:
-        """How many peers that pay, and how many others, are served at a time.
-
-        ``free_slots`` is what suits the uplink, and what there is to begin with, with none for payers.
-        """
-        if (paying, free) != self._slots:
-            self._slots = paying, free
-            self._session.apply_settings(slot_settings(paying, free))
+    def set_slots(self, free: int) -> None:
+        """How many peers are served at a time beside those that ``Extension.serve`` names; ``free_slots``
+        to begin with."""
+        if free != self._slots:
+            self._slots = free
+            self._session.apply_settings(slot_settings(free))
 
     def ban(self, address: str) -> None:
         """Disconnect an IP address and refuse it from now on."""

@@ -74,9 +74,10 @@ using Event = std::variant<PeerConnected, PeerExtended, PeerGone, InterestChange
 struct SendMessage { ConnectionId connection; std::string payload; };
 struct SetWeight { ConnectionId connection; std::uint8_t weight; };
 struct Withhold { ConnectionId connection; bool on; };
+struct Serve { ConnectionId connection; bool on; };
 struct LetGo {};  // the extension is closed: every peer back to its own classes
 
-using Command = std::variant<SendMessage, SetWeight, Withhold, LetGo>;
+using Command = std::variant<SendMessage, SetWeight, Withhold, Serve, LetGo>;
 
 class Core
 {

@@ -133,6 +133,9 @@ public:
 	void withhold(ConnectionId connection, bool on)
 	{ m_core->command(connection, Withhold{connection, on}); }
 
+	void serve(ConnectionId connection, bool on)
+	{ m_core->command(connection, Serve{connection, on}); }
+
 	void close() { m_core->close(); }
 
 private:
@@ -168,5 +171,6 @@ BOOST_PYTHON_MODULE(_native)
 		.def("send", &NativeExtension::send)
 		.def("set_weight", &NativeExtension::set_weight)
 		.def("withhold", &NativeExtension::withhold)
+		.def("serve", &NativeExtension::serve)
 		.def("close", &NativeExtension::close);
 }

@@ -229,7 +229,25 @@ public:
 		update_class();
 	}
 
-	void let_go() { set_class(no_class); }
+	// libtorrent leaves a fifth of the slots to the optimistic unchoke, and to chance whom of the best
+	// it takes them from: a payer had none for 30 s. So payers need none.
+	void serve(bool on)
+	{
+		auto const peer = m_handle.native_handle();
+		if (!peer || !m_graft->session || on == m_served) return;
+		// What has no slot is not counted, so the choke belongs to the old rule and the unchoke to the new.
+		m_handle.choke_this_peer();
+		auto const served = m_graft->weights.served();
+		m_graft->weights.move(*m_graft->session, *peer, on ? no_class : served, on ? served : no_class);
+		m_served = on;
+		if (m_peer.remote_interest()) m_handle.maybe_unchoke_this_peer();
+	}
+
+	void let_go()
+	{
+		set_class(no_class);
+		serve(false);
+	}
 
 	// Called at every tick: what was sent ahead of the peer's share is taken from its next requests.
 	void pay_back()
@@ -330,6 +348,7 @@ private:
 	InfoHash m_agreed_infohash{};
 	std::uint8_t m_weight = 0;
 	bool m_withheld = false;
+	bool m_served = false;
 	int m_ahead = 0;  // bytes that left before their turn and are not yet asked back
 	lt::peer_class_t m_class = no_class;
 };
@@ -492,6 +511,10 @@ void Graft::carry_out_commands()
 			else if (auto const* hold = std::get_if<Withhold>(&command))
 			{
 				if (PeerPlugin* const peer = find(hold->connection)) peer->withhold(hold->on);
+			}
+			else if (auto const* serve = std::get_if<Serve>(&command))
+			{
+				if (PeerPlugin* const peer = find(serve->connection)) peer->serve(serve->on);
 			}
 			else
 			{

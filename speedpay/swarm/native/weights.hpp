@@ -101,6 +101,10 @@ public:
 			settings.upload_priority = weight;
 			session.set_peer_class(m_weighted[std::size_t(weight)], settings);
 		}
+		m_served = session.create_peer_class("speedpay served");
+		lt::peer_class_info beside = session.get_peer_class(m_served);
+		beside.ignore_unchoke_slots = true;
+		session.set_peer_class(m_served, beside);
 		m_withheld = session.create_peer_class(withheld_label);
 		lt::peer_class_info settings = session.get_peer_class(m_withheld);
 		// Bytes per second; libtorrent raises it to its least, 10, shared by all withheld peers.
@@ -112,6 +116,7 @@ public:
 
 	lt::peer_class_t weighted(std::uint8_t weight) const { return m_weighted[weight]; }
 	lt::peer_class_t withheld() const { return m_withheld; }
+	lt::peer_class_t served() const { return m_served; }
 
 	// Does libtorrent's memory look the way our headers say? Read through our stolen pointers what
 	// create() wrote through exported functions.
@@ -246,6 +251,7 @@ private:
 	static constexpr char const* withheld_label = "speedpay withheld";
 
 	std::array<lt::peer_class_t, 256> m_weighted{};
+	lt::peer_class_t m_served{0};
 	lt::peer_class_t m_withheld{0};
 };
 

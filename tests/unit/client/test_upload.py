@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from speedpay.client.upload import Peer, Upload
+from speedpay.client.upload import SERVED_S, Peer, Upload
 from speedpay.market.allocator import DEFAULT_FREE_POOL, Demand
 from speedpay.peer.conversation import Conversation
 from speedpay.peer.seller import Seller
@@ -22,11 +22,15 @@ class Told:
     def __init__(self) -> None:
         self.extension = self
         self.weights: dict[int, int] = {}
+        self.served: set[int] = set()
 
     def set_weight(self, connection: int, weight: int) -> None:
         self.weights[connection] = weight
 
-    def set_slots(self, paying: int, free: int) -> None: ...
+    def set_slots(self, free: int) -> None: ...
+
+    def serve(self, connection: int, on: bool) -> None:
+        self.served.add(connection) if on else self.served.discard(connection)
 
     def uplink(self) -> int:
         return 1_000_000
@@ -68,3 +72,21 @@ def test_who_pauses_and_resumes_between_two_ticks_has_no_weight_that_nobody_pays
     upload.paused(PAYER)  # and resumed before the next tick: its demand never changed
     upload.tick(30.0)
     assert told.weights[PAYER] == as_payer
+
+
+def test_who_pays_is_served_beside_the_slots_and_a_moment_longer() -> None:
+    told, selling = Told(), Selling()
+    upload = Upload(cast(Swarm, told), cast(Seller, selling), DEFAULT_FREE_POOL, {})
+    upload.tick(0.0)
+    assert told.served == {PAYER}
+    selling.price = NO_PRICE
+    upload.tick(SERVED_S)
+    assert told.served == {PAYER}
+    upload.tick(SERVED_S + 0.1)
+    assert told.served == set()
+    selling.price = Price(1000)
+    upload.tick(20.0)
+    assert told.served == {PAYER}
+    upload.gone(PAYER)
+    upload.tick(20.1)
+    assert told.served == {PAYER}, "a connection of that number that comes again is served anew"

@@ -1,4 +1,4 @@
-"""Payers bring slots of their own; the free lane's stay its own and divide all of its pool."""
+"""Payers are served beside the slots; those are the free lane's and divide all of its pool."""
 
 from __future__ import annotations
 
@@ -19,52 +19,39 @@ def free(count: int) -> list[Demand]:
     return [Demand(100 + number, NO_PRICE, f"10.1.0.{number}") for number in range(count)]
 
 
-def test_each_payer_has_a_slot_beside_those_of_the_free_lane():
-    service = serve([*payers(*[1000] * 8), *free(8)], DEFAULT_FREE_POOL, free_slots=4)
-    assert (service.paying, service.free) == (8, 4)
-
-
 def test_those_who_have_a_slot_divide_all_of_the_free_pool():
-    service = serve([*payers(*[1000] * 8), *free(20)], DEFAULT_FREE_POOL, free_slots=4)
-    of_free = {service.weights[100 + number] for number in range(20)}
+    found = serve([*payers(*[1000] * 8), *free(20)], DEFAULT_FREE_POOL, free_slots=4)
+    of_free = {found[100 + number] for number in range(20)}
     assert len(of_free) == 1
     weight = of_free.pop()
-    paid = sum(service.weights[number] for number in range(1, 9))
+    paid = sum(found[number] for number in range(1, 9))
     assert Fraction(4 * weight, 4 * weight + paid) >= Fraction(1, 4)
     assert Fraction(4 * weight, 4 * weight + paid) < Fraction(3, 10)
 
 
-def test_a_payer_that_weighs_no_more_than_a_free_peer_keeps_its_slot():
-    # libtorrent serves the larger weights first: only slots for all leave it one.
-    service = serve([*payers(1, 1000), *free(8)], DEFAULT_FREE_POOL, free_slots=4)
-    assert service.weights[1] <= service.weights[100]
-    assert (service.paying, service.free) == (2, 8)
-
-
-def test_where_nobody_pays_the_slots_are_what_they_were():
-    service = serve(free(30), DEFAULT_FREE_POOL, free_slots=4)
-    assert (service.paying, service.free) == (0, 4)
-    assert len(set(service.weights.values())) == 1
+def test_where_nobody_pays_all_weigh_the_same():
+    found = serve(free(30), DEFAULT_FREE_POOL, free_slots=4)
+    assert len(set(found.values())) == 1
 
 
 def test_nobody_wants_anything():
-    service = serve([], DEFAULT_FREE_POOL, free_slots=4)
-    assert (dict(service.weights), service.paying, service.free) == ({}, 0, 4)
+    found = serve([], DEFAULT_FREE_POOL, free_slots=4)
+    assert dict(found) == {}
 
 
 def test_one_place_with_many_connections_does_not_shrink_the_others_part_of_the_pool():
     crowd = [Demand(200 + number, NO_PRICE, "10.2.0.1") for number in range(50)]
     honest = free(3)
-    service = serve([*payers(1000, 1000), *crowd, *honest], DEFAULT_FREE_POOL, free_slots=4)
+    found = serve([*payers(1000, 1000), *crowd, *honest], DEFAULT_FREE_POOL, free_slots=4)
     alone = serve([*payers(1000, 1000), *honest, crowd[0]], DEFAULT_FREE_POOL, free_slots=4)
-    assert service.weights[100] == alone.weights[100]
+    assert found[100] == alone[100]
 
 
 def test_whichever_connections_of_a_place_are_served_they_divide_its_part():
     crowd = [Demand(200 + number, NO_PRICE, "10.2.0.1") for number in range(20)]
-    service = serve([*payers(1000), *free(1), *crowd], DEFAULT_FREE_POOL, free_slots=4)
-    assert len({service.weights[demand.connection] for demand in crowd}) == 1
-    honest, each, paid = (service.weights[number] for number in (100, 200, 1))
+    found = serve([*payers(1000), *free(1), *crowd], DEFAULT_FREE_POOL, free_slots=4)
+    assert len({found[demand.connection] for demand in crowd}) == 1
+    honest, each, paid = (found[number] for number in (100, 200, 1))
     # The crowd has three of the four slots.
     assert Fraction(honest, honest + 3 * each) >= Fraction(49, 100)
     assert Fraction(honest + 3 * each, honest + 3 * each + paid) < Fraction(3, 10)
