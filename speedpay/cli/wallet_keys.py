@@ -12,7 +12,8 @@ from speedpay.cli.chain_wallet import outstanding
 from speedpay.cli.money import account_argument
 from speedpay.cli.output import Output, examples, pass_output
 from speedpay.cli.unlock import funds_of, ledger_of, unlock, wallet_options
-from speedpay.config import load
+from speedpay.client.locks import LOCKS, anybody
+from speedpay.config import Settings, load
 from speedpay.errors import AlreadyExists, NotAllowed
 from speedpay.ledger_api.owners import Consent, Publish
 from speedpay.ledger_api.signed import IDEMPOTENCY_KEY_BYTES
@@ -64,13 +65,14 @@ def consent(
 def rotate_key(out: Output, ledger_url: str | None, passphrase_file: str | None) -> None:
     """Let the next key that the words give hold the account; the old one can do nothing any more.
 
-    For a key that somebody may have seen. Stop your other speedpay programs first: they hold the old
-    key. Words, account, balance and channels stay. Interrupted, the same command goes on.
+    For a key that somebody may have seen. Words, account, balance, channels and payout address stay.
+    Stop "get" and "seed" first, as they hold the old key. Interrupted, the same command goes on.
     """
     settings = load({"ledger_url": ledger_url, "passphrase_file": passphrase_file})
     opened = unlock(out, settings)
     with ledger_of(opened.place) as ledger:
         if opened.place.tenure.pending is None:
+            _refuse_while_running(settings)
             Payout(settings.home / "wallet", opened.place, opened.keys).name(ledger)
         before = opened.keys.identity.public
         opened = owning.rotate(keystore_of(settings), opened, ledger)
@@ -81,6 +83,14 @@ def rotate_key(out: Output, ledger_url: str | None, passphrase_file: str | None)
         "changes": opened.place.tenure.changes,
     }  # fmt: skip
     out.result(obj, f"key        {after.hex()}\nbefore     {before.hex()}, refused from now on")
+
+
+def _refuse_while_running(settings: Settings) -> None:
+    if anybody(settings.home / LOCKS):
+        raise NotAllowed(
+            "a speedpay program of this wallet is running, and holds the key that the account has now",
+            hint="stop speedpay get and speedpay seed, then try again",
+        )
 
 
 @click.command(
@@ -137,6 +147,7 @@ def hand_over(
     opened = unlock(out, settings)
     with ledger_of(opened.place) as ledger:
         if opened.place.tenure.pending is None:
+            _refuse_while_running(settings)
             if funds_of(settings, opened, ledger).unresolved() is not None:
                 raise NotAllowed(
                     "a payment of this account is not finished", hint="speedpay balance tells which"

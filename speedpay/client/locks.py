@@ -7,6 +7,22 @@ import os
 from collections.abc import Container
 from pathlib import Path
 
+#: Under the user's home.
+LOCKS = "locks"
+
+
+def anybody(folder: Path) -> bool:
+    """Does another process hold a torrent of this folder?"""
+    for file in folder.glob("*.lock"):
+        descriptor = os.open(file, os.O_RDWR)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+    return False
+
 
 class TorrentLocks:
     """Advisory locks in a folder of the user's; the kernel drops them when the process ends."""

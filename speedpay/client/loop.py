@@ -17,7 +17,7 @@ from typing import Any
 
 from speedpay.client.account import Account
 from speedpay.client.lanes import Lanes, Uplink
-from speedpay.client.locks import TorrentLocks
+from speedpay.client.locks import LOCKS, TorrentLocks
 from speedpay.client.market import Market, Purchase
 from speedpay.client.patience import until_answered
 from speedpay.client.records import Records
@@ -87,7 +87,7 @@ class Client:
         self.market: Market | None = None
         self._counted_at = time.monotonic()
         self.lanes = Lanes(self._counted_at)
-        self._locks = TorrentLocks(home / "locks")
+        self._locks = TorrentLocks(home / LOCKS)
         self._terms = terms
         self._note = note
         self._watches: dict[bytes, Watch] = {}

@@ -13,6 +13,7 @@ import pytest
 from speedpay.channel.payee import PayeeChannel
 from speedpay.channel.voucher import SignedStatement, Statement
 from speedpay.cli import main
+from speedpay.client.locks import LOCKS, TorrentLocks
 from speedpay.client.store import Store
 from speedpay.errors import LedgerUnreachable, NotFound
 from speedpay.ledger import invariants
@@ -340,10 +341,11 @@ def _channel_that_pays(home: Home) -> SignedStatement:
     return signed
 
 
-def test_an_account_to_which_channels_still_pay_is_not_given_away(
+def test_an_account_with_business_under_way_is_not_given_away(
     home: Callable[[str], Home],
 ) -> None:
-    """The keys that are paid are the giver's own: nobody else could redeem what they have earned."""
+    """The keys that are paid are the giver's own: nobody else could redeem what they have earned. Whether
+    a payment was made only its wallet can find out, and a running client goes on with the old key."""
     ann, ben = home("ann").with_account(), home("ben")
     ben.json("wallet", "new", "--without-account")
     consent = ben.json("wallet", "consent", ann.account.hex())["consent"]
@@ -351,6 +353,17 @@ def test_an_account_to_which_channels_still_pay_is_not_given_away(
     code, _, err = ann.run("account", "hand-over", consent)
     assert code != 0
     assert "channels that pay this account and are not redeemed yet: 1" in err
+    ann.run("send", "00" * 16, "1", "--ledger-url", "http://127.0.0.1:1")
+    code, _, err = ann.run("account", "hand-over", consent)
+    assert code != 0
+    assert "a payment of this account is not finished" in err
+    locks = TorrentLocks(ann.folder / LOCKS)
+    assert locks.take(bytes(20))
+    for command in (("account", "hand-over", consent), ("wallet", "rotate-key")):
+        code, _, err = ann.run(*command)
+        assert code != 0
+        assert "a speedpay program of this wallet is running" in err
+    locks.close()
     assert ann.json("wallet", "show")["key_change_pending"] is False
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from speedpay.chain.keys import ChainKey
+from speedpay.chain.address import of_public_key
 from speedpay.errors import BadSignature, KeyReused, Malformed, NotAllowed, NotFound, SpeedpayError
 from speedpay.ledger_api import calls, chain, epochs, owners
 from speedpay.ledger_api.calls import Call
@@ -39,11 +39,9 @@ def handed(desk: Desk, giver: Person, heir: SigningKey, payout: bytes = NO_PAYOU
 
 def named_payout(desk: Desk, who: Person) -> bytes:
     """A fresh address, named for ``who``; returns it."""
-    secret = new_key()._secret.secret
-    address = ChainKey(secret).address
-    order = NamePayout.sign(
-        SigningKey(secret), address, bytes(range(32)), desk.service.domain, who.account
-    )
+    key = new_key()
+    address = of_public_key(key.public)
+    order = NamePayout.sign(key, address, bytes(range(32)), desk.service.domain, who.account)
     desk.ask(epochs.name_payout(who.key, who.account, order, fresh()))
     return address
 
@@ -51,9 +49,9 @@ def named_payout(desk: Desk, who: Person) -> bytes:
 def everything_of(desk: Desk, who: Person) -> list[Call[object]]:
     """One call of each kind that an owner signs."""
     order = OpenChannel(new_key().public, new_key().public, fresh(), CREDIT, Amount(5), HOUR_S)
-    secret = new_key()._secret.secret
+    key = new_key()
     payout = NamePayout.sign(
-        SigningKey(secret), ChainKey(secret).address, bytes(32), desk.service.domain, who.account
+        key, of_public_key(key.public), bytes(32), desk.service.domain, who.account
     )
     send = Send(desk.person().account, CREDIT, Amount(1))
     channel = desk.line(payer=who).id

@@ -12,6 +12,7 @@ from mnemonic import Mnemonic
 from tronpy.keys import PublicKey
 
 from speedpay.errors import InvalidSetting, Malformed
+from speedpay.signing import SigningKey
 from speedpay.wallet.derivation import private_key
 from speedpay.wallet.keys import Keys, new_words, seed_from_words
 
@@ -181,3 +182,14 @@ def test_keys_show_no_secret() -> None:
     shown = repr(keys) + repr(keys.identity) + repr(keys.payout) + repr(keys.chain)
     for path in ("m/44'/195'/0'/0/0", "m/44'/195'/1'", "m/44'/195'/2'"):
         assert private_key(ABANDON_SEED, path).hex() not in shown
+
+
+def test_a_changed_key_is_a_hardened_child_and_nothing_else_changes() -> None:
+    keys = [Keys.from_seed(ABANDON_SEED, changes) for changes in range(3)]
+    assert len({one.identity.public for one in keys}) == 3
+    for changes in (1, 2):
+        child = private_key(ABANDON_SEED, f"m/44'/195'/1'/{changes}'")
+        assert keys[changes].identity.public == SigningKey(child).public
+    assert len({one.payout.public for one in keys}) == 1
+    assert len({one.payee_key(SWARM).public for one in keys}) == 1
+    assert len({one.salt_key(bytes(32)) for one in keys}) == 1

@@ -21,13 +21,16 @@ from speedpay.errors import (
     NotFound,
 )
 from speedpay.ledger_api.bound import BoundVault
+from speedpay.ledger_api.owners import Consent
 from speedpay.wallet import files
 from speedpay.wallet.keys import Keys
 from speedpay.wallet.keystore import (
     MAX_FILE_BYTES,
     SCRYPT_N,
+    KeyChange,
     Keystore,
     Place,
+    Tenure,
     Unlocked,
 )
 
@@ -319,3 +322,33 @@ def test_an_opened_wallet_shows_no_secret(saved: Keystore) -> None:
     assert repr(SEED) not in shown
     assert "_seed" not in shown
     assert "sealing" not in shown
+
+
+def test_a_wallet_that_never_changed_its_key_is_written_as_before_there_were_changes(
+    saved: Keystore,
+) -> None:
+    assert b"tenure" not in saved.path.read_bytes()
+
+
+def test_how_the_account_is_held_comes_back_and_decides_which_key_it_is(saved: Keystore) -> None:
+    opened = saved.unlock(PASSPHRASE)
+    assert PLACE.account is not None
+    consent = Consent(PLACE.account, b"\x02" + bytes(32), b"\x05" * 20, bytes(range(64)))
+    for tenure in (
+        Tenure(0, KeyChange(consent, bytes(range(16)))), Tenure(1), Tenure(1, since=1_800_000_000),
+        Tenure(7, None, b"\x03" + bytes(32)), Tenure(),
+    ):  # fmt: skip
+        opened = saved.hold(opened, tenure)
+        again = saved.unlock(PASSPHRASE)
+        assert again.place.tenure == opened.place.tenure == saved.place().tenure == tenure
+        own = opened.keys_after(tenure.changes).identity.public
+        assert again.keys.identity.public == opened.keys.identity.public == own
+        assert again.keys.chain.address == opened.keys.chain.address
+
+
+def test_of_two_that_change_the_key_at_once_the_later_is_refused(saved: Keystore) -> None:
+    first, second = saved.unlock(PASSPHRASE), saved.unlock(PASSPHRASE)
+    saved.hold(first, Tenure(1))
+    with pytest.raises(AlreadyExists, match="another command changes the key"):
+        saved.hold(second, Tenure(2))
+    assert saved.place().tenure == Tenure(1)
