@@ -194,6 +194,7 @@ KNOWS: dict[Observer, tuple[Row, ...]] = {
             """ledger: id network ledger_id uptime_s beat_at
                epochs: number closed_at root liabilities credit leaf_count journal_size journal_root
                epochs: deposit_seq prev head body signature response_key node state txid block
+               certificates: response_key not_after not_before root_key signature
                tree_nodes: id body
                former_nodes: epoch node
                journal_nodes: level position hash
