@@ -29,7 +29,8 @@ LINES = (
     ("ledger_api", "swarm", "chain"),
     ("ledger", "wallet"),
     ("client",),
-    ("cli", "integrations"),
+    ("integrations",),
+    ("cli",),
     ("__main__",),
 )
 
