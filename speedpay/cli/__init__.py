@@ -79,6 +79,7 @@ COMMANDS: dict[str, _Row] = {
     "ledger": _Row("ledger", "ledger", "Run a ledger, and check its books."),
     "chain": _Row("chain", "chain", "Contracts on a test network, and a network for development."),
     "privacy": _Row("privacy", "privacy", "Show who knows what about you."),
+    "deluge": _Row("deluge", "deluge", "Pay and be paid inside Deluge, by a plugin for deluged."),
     "config": _Row("config", "config", "Show the settings and where they come from."),
 }
 

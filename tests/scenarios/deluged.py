@@ -16,10 +16,11 @@ from typing import Any
 
 from speedpay.errors import SpeedpayError
 from speedpay.integrations.deluge.egg import PLUGIN, install
-from speedpay.integrations.deluge.rpc import Daemon
+from speedpay.integrations.deluge.rpc import SYSTEM_PYTHON, Daemon
 from tests.scenarios.clients import PORT, WAIT_S, Content, User, address
 
-DELUGED = "/usr/bin/deluged"
+#: What /usr/bin/deluged does, whose package would start a service of the machine's.
+DELUGED = [SYSTEM_PYTHON, "-c", "from deluge.core.daemon_entry import start_daemon; start_daemon()"]
 
 
 def _core(at: str, folder: Path) -> dict[str, Any]:
@@ -50,7 +51,7 @@ class Deluged:
             port = free.getsockname()[1]
         home = {"HOME": str(self.config), "XDG_DATA_HOME": str(self.config)}
         self.process = subprocess.Popen(
-            [DELUGED, "-d", "-c", str(self.config), "-l", str(self.log), "-L", "info",
+            [*DELUGED, "-d", "-c", str(self.config), "-l", str(self.log), "-L", "info",
              "-u", "127.0.0.1", "-p", str(port)],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             env=os.environ | home,

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import libtorrent as lt
 import pytest
 
-from speedpay.errors import InvalidSetting
+from speedpay.client.download import Receipt
+from speedpay.errors import InvalidSetting, Unfinished
 from speedpay.integrations.deluge.egg import PLUGIN
 from speedpay.units import MIB
-from tests.scenarios.clients import PORT, WELCOME, Ledger, Town, auto, here, ledger_in
-from tests.scenarios.deluged import deluged_in
+from tests.scenarios.clients import (
+    PORT,
+    WAIT_S,
+    WELCOME,
+    Content,
+    Ledger,
+    Town,
+    User,
+    address,
+    auto,
+    here,
+    ledger_in,
+    until,
+)
+from tests.scenarios.deluged import Deluged, deluged_in
 
 
 @pytest.fixture(scope="module")
@@ -30,64 +45,97 @@ def town(ledger: Ledger, tmp_path: Path) -> Iterator[Town]:
     town.close()
 
 
+def _is(deluged: Deluged, torrent: str, state: str) -> Callable[[], bool]:
+    return lambda: deluged.status()["torrents"].get(torrent, {}).get("state") == state
+
+
+async def _buy(town: Town, buyer: User, content: Content, deluged: Deluged) -> Receipt:
+    """What the buyer's own receipt says of a download from deluged alone."""
+    async with here(buyer, content, town.place()) as leecher:
+        leecher.torrent.connect(deluged.at, PORT)
+        return await asyncio.wait_for(leecher.download(auto()).run(leecher.stop), WAIT_S)
+
+
 def test_deluged_pays_a_seeder_is_paid_by_a_buyer_and_is_ordinary_without_the_plugin(
     town: Town, tmp_path: Path
 ) -> None:
     user, seller, buyer = town.user(), town.user(), town.user()
-    content = town.content(4 * MIB)
-    origin = "127.0.79.1"
+    content, origin = town.content(4 * MIB), address()
     seeding = town.seed(seller, content, origin, "--up-limit", "2MiB/s")
     with deluged_in(tmp_path) as deluged:
         deluged.enable(user)
-        # --- a download in deluged pays a speedpay seeder ---
+        with pytest.raises(InvalidSetting, match="max_spend: must be"):
+            deluged.call("speedpay.set_config", {"pay": "auto", "max_spend": "-1"})
+        assert deluged.call("speedpay.get_config")["pay"] == "off", "refused as a whole"
+
         torrent = deluged.add(content)
         deluged.call("speedpay.set_torrent", torrent, {"pay": "auto", "max_spend": "1"})
-        deluged.until(
-            lambda: deluged.status()["torrents"].get(torrent, {}).get("state") == "paying"
-        )
+        deluged.until(_is(deluged, torrent, "paying"))
         deluged.call("core.connect_peer", torrent, origin, PORT)
-        deluged.until(
-            lambda: deluged.status()["torrents"].get(torrent, {}).get("state") == "finished"
-        )
+        deluged.until(_is(deluged, torrent, "finished"))
         (receipt,) = deluged.call("speedpay.get_receipts")
         paid = int(receipt["paid_utok"])
         assert content.is_in(deluged.downloads)
-        assert receipt["problems"] == []
+        assert (receipt["problems"], receipt["complete"]) == ([], True)
         assert 0 < paid <= 1_000_000
         assert seller.credit == WELCOME + paid
         assert user.credit == WELCOME - paid
-        print(deluged.status())
 
         # Deluge tells its peers of one another (ut_pex): the buyer would pay this one as well.
         assert seeding.end(signal.SIGINT) == 0
-
-        # --- a seed inside deluged is paid by a speedpay buyer ---
         deluged.call("core.set_torrent_options", [torrent], {"max_upload_speed": 1024})
+        bought = asyncio.run(_buy(town, buyer, content, deluged))
+        assert [payee.peer for payee in bought.payees] == [f"{deluged.at}:{PORT}"]
+        assert 0 < bought.paid.utok == WELCOME - buyer.credit
+        deluged.until(lambda: user.credit == WELCOME - paid + bought.paid.utok)
 
-        async def buy() -> tuple[int, str]:
-            async with here(buyer, content, town.place()) as leecher:
-                download = leecher.download(auto())
-                leecher.torrent.connect(deluged.at, PORT)
-                receipt = await asyncio.wait_for(download.run(leecher.stop), 60)
-                return receipt.paid.utok, receipt.payees[0].peer if receipt.payees else ""
-
-        bought, payee = asyncio.run(buy())
-        assert payee == f"{deluged.at}:{PORT}"
-        assert 0 < bought == WELCOME - buyer.credit
-        deluged.until(lambda: user.credit == WELCOME - paid + bought)
-        print(deluged.status())
-
-        # --- without the plugin ---
+        deluged.call("core.set_torrent_options", [torrent], {"max_upload_speed": -1})
         deluged.call("core.disable_plugin", PLUGIN)
         assert deluged.payers() == []
         with pytest.raises(InvalidSetting, match="get_status"):
             deluged.status()
+        free = asyncio.run(_buy(town, buyer, content, deluged))
+        assert (free.paid.utok, free.byte_count) == (0, 4 * MIB)
 
-        bought, _ = asyncio.run(buy())
-        assert bought == 0
-        # --- and again ---
-        deluged.call("core.enable_plugin", PLUGIN)
+
+def test_when_deluged_is_killed_what_it_sold_is_redeemed_and_it_comes_back_as_it_was(
+    town: Town, tmp_path: Path
+) -> None:
+    user, buyer = town.user(), town.user()
+    content = town.content(4 * MIB)
+    with deluged_in(tmp_path) as deluged:
+        deluged.enable(user)
+        torrent = deluged.add(content, content.path.parent)
+        deluged.until(lambda: deluged.torrent(torrent)["is_finished"])
+        deluged.call("core.set_torrent_options", [torrent], {"max_upload_speed": 256})
+
+        async def sale() -> int:
+            async with here(buyer, content, town.place()) as leecher:
+                leecher.torrent.connect(deluged.at, PORT)
+                running = asyncio.create_task(leecher.download(auto()).run(leecher.stop))
+                while not int(deluged.status()["earned_utok"]):
+                    await asyncio.sleep(0.05)
+                (beside,) = deluged.payers()
+                deluged.end(signal.SIGKILL)
+                await until(lambda: not Path(f"/proc/{beside}").exists())
+                leecher.stop.set()
+                with contextlib.suppress(Unfinished):
+                    await running
+                return leecher.client.market.purchases[content.infohash].buyer.spent.utok
+
+        spent = asyncio.run(sale())
+        earned = user.credit - WELCOME
+        assert 0 < earned <= spent
+        assert (buyer.credit, town.in_escrow()) == (WELCOME - earned, 0)
+
+        deluged.begin()
         deluged.running()
-        bought, _ = asyncio.run(buy())
-        assert bought > 0
+        deluged.call("core.set_torrent_options", [torrent], {"max_upload_speed": 1024})
+        again = asyncio.run(_buy(town, buyer, content, deluged))
+        assert again.paid
+        assert deluged.status()["changed"]["tick_interval"] == 10
         assert deluged.end() == 0
+        assert user.credit == WELCOME + earned + again.paid.utok
+        state = lt.bdecode((deluged.config / "session.state").read_bytes())
+        assert state[b"settings"].get(b"tick_interval", 500) == 500
+        assert f'"{PLUGIN}"' in (deluged.config / "core.conf").read_text()
