@@ -91,6 +91,8 @@ class Deluged:
         self.running()
 
     def running(self) -> None:
+        """The plugin with its wallet; Deluge answers before it has loaded its plugins."""
+        self.until(lambda: "speedpay.get_status" in self.call("daemon.get_method_list"))
         self.until(lambda: self.status().get("ledger_reached"))
 
     def add(self, content: Content, folder: Path | None = None) -> str:

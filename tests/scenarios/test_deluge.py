@@ -106,7 +106,7 @@ def test_when_deluged_is_killed_what_it_sold_is_redeemed_and_it_comes_back_as_it
     with deluged_in(tmp_path) as deluged:
         deluged.enable(user)
         torrent = deluged.add(content, content.path.parent)
-        deluged.until(lambda: deluged.torrent(torrent)["is_finished"])
+        deluged.until(lambda: deluged.torrent(torrent)["state"] == "Seeding")
         deluged.call("core.set_torrent_options", [torrent], {"max_upload_speed": 256})
 
         async def sale() -> int:
@@ -130,6 +130,8 @@ def test_when_deluged_is_killed_what_it_sold_is_redeemed_and_it_comes_back_as_it
 
         deluged.begin()
         deluged.running()
+        deluged.call("core.resume_torrents", [torrent])  # a killed Deluge remembers it as paused
+        deluged.until(lambda: deluged.torrent(torrent)["state"] == "Seeding")
         deluged.call("core.set_torrent_options", [torrent], {"max_upload_speed": 1024})
         again = asyncio.run(_buy(town, buyer, content, deluged))
         assert again.paid

@@ -21,8 +21,10 @@ from speedpay.market.governor import SAMPLE_S
 from speedpay.swarm.guest import Guest, Sight
 from speedpay.swarm.torrents import BATCH_S
 
-#: Deluge writes down what loggers below its own say.
-_log = logging.getLogger("deluge.speedpay")
+#: Of the standard class, into Deluge's handlers: the class that Deluge 2.0 puts in its place fails on
+#: Python 3.11 at every word.
+_log = logging.Logger("speedpay")
+_log.parent = logging.getLogger()
 LOOK_S = 0.3
 LOOK_AGAIN_S = 1.0
 #: A payer that died is started again after this.

@@ -106,7 +106,6 @@ def make(command: list[str]) -> Plugin:
             for name, default in DEFAULTS.items():
                 self._config["options"].setdefault(name, default)
             core, manager = component.get("Core"), component.get("TorrentManager")
-            self._core = core
             self._torrents = Torrents(self._config, lambda: manager.torrents)
             self._manager = manager
             self._host = Host(
@@ -117,12 +116,19 @@ def make(command: list[str]) -> Plugin:
         # ---- as a component ----
 
         def enable(self) -> Any:
+            core = component.get("Core")
             component.get("RPCServer").register_object(self, PREFIX)
             self._host.start(self._config["options"])
-            # Or a kill of deluged would leave us disabled: it writes the list of plugins at its end only.
-            self._core.config.save()
             # Deluge starts a plugin's component only when it is enabled by hand.
-            return component.start([NAME])
+            started = component.start([NAME])
+
+            def listed(result: Any) -> Any:
+                """Deluge writes its list of plugins down at its end only: after a kill we would be
+                disabled. We are in that list once this returns."""
+                reactor.callLater(0, core.config.save)
+                return result
+
+            return started.addCallback(listed)
 
         def disable(self) -> Any:
             # Not by Deluge's own function, which trips over the dictionary that it changes.
