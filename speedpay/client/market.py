@@ -52,6 +52,7 @@ from speedpay.peer.messages import (
     Ack,
     Ask,
     Bid,
+    DemandMessage,
     ErrorMessage,
     HeadMessage,
     Hello,
@@ -164,6 +165,7 @@ class Market:
             case events.PeerExtended():
                 peer = self.peers.get(event.connection)
                 if peer and not peer.conversation.greeted:
+                    peer.agreed = event.infohash
                     handshake = Handshake(event.infohash, event.own_id, event.peer_id)
                     hello = peer.conversation.hello(handshake, secrets.token_bytes(32))
                     self._transmit(peer, hello)
@@ -315,7 +317,7 @@ class Market:
         """A message goes to the side that it is for; of those that go either way the channel tells."""
         if isinstance(message, Hello):
             key = self._account.keys.payee_key(peer.infohash)
-            return self.seller.met(peer.connection, key, peer.place, peer.wants, utc, peer.infohash)
+            return self.seller.met(peer.connection, key, peer.place, peer.wants, utc, peer.agreed)
         if isinstance(message, HeadMessage):
             return []
         selling = isinstance(message, _EITHER_WAY) and self.seller.has_channel(
@@ -415,6 +417,11 @@ class Market:
         return self._infohash_of[identity]
 
     def _send(self, peer: Peer, message: Message, by: SigningKey | None = None) -> None:
+        if isinstance(message, DemandMessage) and peer.agreed != peer.infohash:
+            # A hybrid torrent that we were given by one hash and share by the other: the seller would
+            # have to take the receipt's content for another than it sold.
+            self.purchases[peer.infohash].buyer.demanded.gone(peer.connection)
+            return
         payload = peer.conversation.send(message, by)
         _log.debug("to %s:%d %s", peer.address, peer.port, message)
         self._transmit(peer, payload)

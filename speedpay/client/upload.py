@@ -28,7 +28,8 @@ SERVED_S = 5.0
 @dataclass(slots=True)
 class Peer:
     """One connection. ``wants``: it is interested in what we hold; ``ask``: its newest, kept for a
-    purchase that begins later; ``place``: what counts as one when the upload is divided."""
+    purchase that begins later; ``place``: what counts as one when the upload is divided. ``agreed``: the
+    infohash that both ends know the torrent by (``events.PeerExtended``)."""
 
     connection: int
     infohash: bytes
@@ -38,6 +39,7 @@ class Peer:
     ask: Ask | None = None
     interesting: bool = False
     wants: bool = False
+    agreed: bytes = b""
     place: str = field(init=False)
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""A running seller and peers that speak our messages and break their rules, over real connections."""
+"""A running seller and peers that speak our messages and break their rules, or listen on the way."""
 
 from __future__ import annotations
 
@@ -17,7 +17,18 @@ from speedpay.errors import BadSignature, ChannelUnknown
 from speedpay.ledger_api.client import LedgerClient
 from speedpay.ledger_api.shapes import OpenChannel
 from speedpay.peer.conversation import RATE_BURST, Conversation
-from speedpay.peer.messages import Ack, Ask, Bid, ErrorMessage, Message, Open, VoucherMessage
+from speedpay.peer.messages import (
+    BY_TYPE,
+    Ack,
+    Ask,
+    Bid,
+    ErrorMessage,
+    Hello,
+    Message,
+    Open,
+    VoucherMessage,
+    encode,
+)
 from speedpay.peer.sealing import Handshake
 from speedpay.signing import Domain, SigningKey
 from speedpay.swarm import events
@@ -40,6 +51,9 @@ from tests.scenarios.clients import (
     seeder,
     until,
 )
+from tests.scenarios.wire import Wire, hybrid, payloads, readable, secrets_of
+from tests.vectors.generate import DOMAIN, MESSAGES
+from tests.vectors.session import hello
 
 M = TypeVar("M", bound=Message)
 ESCROW = Amount(100_000)
@@ -171,8 +185,16 @@ def test_a_forged_voucher_bans_its_sender_and_those_before_it_are_redeemed(town:
     assert stranger.user.credit == WELCOME - 1_000
 
 
-@pytest.mark.parametrize("sealed", [False, True])
-@pytest.mark.parametrize("garbage", [b"", b"\x01", b"\x01\x08" * 50])
+@pytest.mark.parametrize(
+    ("garbage", "sealed"),
+    [
+        (b"", False),
+        (bytes(80), False),
+        (b"", True),
+        (b"\xff" * 300, True),
+        (b"\x01\x08" * 50, True),
+    ],
+)
 def test_garbage_bans_its_sender_and_changes_nothing_else(
     town: Town, garbage: bytes, sealed: bool
 ) -> None:
@@ -257,3 +279,68 @@ def test_peers_that_greet_a_client_before_its_ledger_answers_trade_with_it_after
 
     asyncio.run(scene())
     proxy.close()
+
+
+def test_of_a_paid_download_the_wire_shows_both_hellos_and_nothing_else(town: Town) -> None:
+    payer, payee, content = town.user(), town.user(), town.content(8 * MIB)
+
+    async def scene() -> Wire:
+        async with seeder(payee, content, up_limit=8 * MIB) as origin:
+            wire = Wire(origin.address)
+            async with here(payer, content, town.place()) as leecher:
+                running = asyncio.create_task(leecher.download(auto()).run(leecher.stop))
+                await until(lambda: running.done() or leecher._buys())
+                leecher.torrent.connect(wire.address, PORT)
+                receipt = await running
+                assert receipt.paid
+                assert receipt.payees[0].peer.partition(":")[0] == wire.address
+            wire.close()
+            return wire
+
+    wire = asyncio.run(scene())
+    ours = [bytes(stream) for stream in wire.streams if payloads(bytes(stream))]
+    assert len(ours) >= 2  # both ways
+    secrets = secrets_of(payer, payee)
+    assert len(secrets) >= 12
+    for stream in ours:
+        (said,) = readable(stream)
+        assert isinstance(said, Hello)
+        assert {len(payload) % 64 for payload in payloads(stream)[1:]} == {16}
+    sealed = [payload for stream in ours for payload in payloads(stream)[1:]]
+    assert len(sealed) >= 10
+    assert len(set(sealed)) == len(sealed)
+    everything = b"".join(bytes(stream) for stream in wire.streams)
+    for name, secret in secrets.items():
+        assert len(secret) >= 16, name
+        assert secret not in everything, name
+        assert secret.hex().encode() not in everything, name
+
+
+@pytest.mark.long
+def test_two_ends_that_know_a_hybrid_torrent_by_different_hashes_open_each_others_messages(
+    town: Town,
+) -> None:
+    payer, payee, place = town.user(), town.user(), town.place()
+    content, magnet = hybrid(town.content(8 * MIB))
+
+    async def scene() -> None:
+        async with (
+            seeder(payee, content, up_limit=8 * MIB) as origin,
+            here(payer, magnet, place) as leecher,
+        ):
+            assert leecher.torrent.infohash != origin.torrent.infohash
+            market = await leecher.client.opened_market(60)
+            await leecher.get(auto(), origin)
+            await until(lambda: [peer for peer in market.peers.values() if peer.ask])
+            assert [note for note in origin.notes + leecher.notes if "banned" in note] == []
+
+    asyncio.run(scene())
+    assert content.is_in(place)
+
+
+def test_an_unsealed_message_on_the_wire_would_be_found() -> None:
+    said = [hello(DOMAIN, "buyer"), *MESSAGES.values()]
+    frames = [b"\x14\x07" + encode(message) for message in said]
+    stream = b"handshake" + b"".join(len(frame).to_bytes(4) + frame for frame in frames)
+    assert readable(stream + b"\x00\x00\x00\x01") == said
+    assert {message.TYPE for message in readable(stream)} == set(BY_TYPE)

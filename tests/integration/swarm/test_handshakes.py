@@ -58,7 +58,7 @@ class Hybrid:
 @pytest.mark.parametrize(
     ("known_by", "seeder_calls"),
     # A v2 magnet's holder cannot be called by the v1 hash, with which libtorrent calls.
-    [("file", False), ("v1", False), ("v1", True), ("v2", False)],
+    [("file", False), ("v1", True), ("v2", False)],
 )
 def test_both_ends_of_a_hybrid_torrent_agree_on_one_infohash(lab, known_by, seeder_calls):
     hybrid, leecher = Hybrid(lab), lab.node()

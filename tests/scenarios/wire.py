@@ -1,48 +1,21 @@
-"""What somebody on the way between two clients reads of a paid download."""
+"""A line between two clients on which somebody listens, and what can be read there."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import socket
 import sqlite3
 import threading
-from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
+from dataclasses import replace
 
-import pytest
+import libtorrent as lt
 
 from speedpay.errors import Malformed
-from speedpay.peer.messages import BY_TYPE, Hello, Message, decode, encode
-from speedpay.units import MIB
-from tests.scenarios.clients import (
-    PORT,
-    Ledger,
-    Town,
-    User,
-    address,
-    auto,
-    here,
-    ledger_in,
-    seeder,
-    until,
-)
-from tests.vectors.generate import DOMAIN, MESSAGES
-from tests.vectors.session import hello
-
-
-@pytest.fixture(scope="module")
-def ledger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
-    with ledger_in(tmp_path_factory.mktemp("ledger")) as ledger:
-        yield ledger
-
-
-@pytest.fixture
-def town(ledger: Ledger, tmp_path: Path) -> Iterator[Town]:
-    town = Town(tmp_path, ledger)
-    yield town
-    town.close()
+from speedpay.peer.messages import Message, decode
+from speedpay.swarm.content import check_torrent_file
+from speedpay.swarm.create import CreatedTorrent
+from tests.scenarios.clients import PORT, Content, User, address
 
 
 class Wire:
@@ -123,44 +96,13 @@ def secrets_of(*users: User) -> dict[str, bytes]:
     return found
 
 
-def test_of_a_paid_download_the_wire_shows_both_hellos_and_nothing_else(town: Town) -> None:
-    payer, payee, content = town.user(), town.user(), town.content(8 * MIB)
-
-    async def scene() -> Wire:
-        async with seeder(payee, content, up_limit=8 * MIB) as origin:
-            wire = Wire(origin.address)
-            async with here(payer, content, town.place()) as leecher:
-                running = asyncio.create_task(leecher.download(auto()).run(leecher.stop))
-                await until(lambda: running.done() or leecher._buys())
-                leecher.torrent.connect(wire.address, PORT)
-                receipt = await running
-                assert receipt.paid
-                assert receipt.payees[0].peer.partition(":")[0] == wire.address
-            wire.close()
-            return wire
-
-    wire = asyncio.run(scene())
-    ours = [bytes(stream) for stream in wire.streams if payloads(bytes(stream))]
-    assert len(ours) >= 2  # both ways
-    secrets = secrets_of(payer, payee)
-    assert len(secrets) >= 12
-    for stream in ours:
-        (said,) = readable(stream)
-        assert isinstance(said, Hello)
-        assert {len(payload) % 64 for payload in payloads(stream)[1:]} == {16}
-    sealed = [payload for stream in ours for payload in payloads(stream)[1:]]
-    assert len(sealed) >= 10
-    assert len(set(sealed)) == len(sealed)
-    everything = b"".join(bytes(stream) for stream in wire.streams)
-    for name, secret in secrets.items():
-        assert len(secret) >= 16, name
-        assert secret not in everything, name
-        assert secret.hex().encode() not in everything, name
-
-
-def test_an_unsealed_message_on_the_wire_would_be_found() -> None:
-    said = [hello(DOMAIN, "buyer"), *MESSAGES.values()]
-    frames = [b"\x14\x07" + encode(message) for message in said]
-    stream = b"handshake" + b"".join(len(frame).to_bytes(4) + frame for frame in frames)
-    assert readable(stream + b"\x00\x00\x00\x01") == said
-    assert {message.TYPE for message in readable(stream)} == set(BY_TYPE)
+def hybrid(content: Content) -> tuple[Content, str]:
+    """The same content as a torrent of both versions (BEP 52), and a magnet link by the v2 hash alone."""
+    files = lt.file_storage()
+    lt.add_files(files, str(content.path))
+    made = lt.create_torrent(files, piece_size=256 * 1024)
+    lt.set_piece_hashes(made, str(content.path.parent))
+    data = lt.bencode(made.generate())
+    v2 = lt.torrent_info(made.generate()).info_hashes().v2.to_bytes()
+    described = CreatedTorrent(data, content.made.save_dir, check_torrent_file(data))
+    return replace(content, made=described), f"magnet:?xt=urn:btmh:1220{v2.hex()}"
