@@ -117,7 +117,8 @@ def home(
 
 
 def test_an_account_is_given_to_a_friend_who_sees_its_balance(home: Callable[[str], Home]) -> None:
-    ann, ben = home("ann").with_account(), home("ben")
+    words = new_words()
+    ann, ben = home("ann").with_account(words), home("ben")
     before = ann.json("wallet", "show")
     assert (before["given_to"], before["key_change_pending"]) == (None, False)
     made = ben.json("wallet", "new", "--without-account")
@@ -140,6 +141,12 @@ def test_an_account_is_given_to_a_friend_who_sees_its_balance(home: Callable[[st
         assert f"handed over to the key {consent['key']}" in err
     assert ann.json("wallet", "show")["given_to"] == consent["key"]
     assert "can do nothing with it any more" in ann.run("wallet", "show")[1]
+    again = home("again")
+    (again.folder / "words").write_text(words)
+    again.patch.setattr(owning, "MOST_CHANGES", 3)  # 64 small questions otherwise
+    code, _, err = again.run("wallet", "restore", "--words-file", str(again.folder / "words"))
+    assert code == 3
+    assert "it was handed over to somebody else" in err
 
 
 def test_an_account_whose_tokens_leave_elsewhere_is_not_given_away(
@@ -207,7 +214,14 @@ class MortalLedger(LedgerClient):
         self.mortal.step()
 
 
-def die_at(moment: int, keystore: Keystore, opened: Unlocked, url: str) -> bool:
+def die_at(
+    moment: int,
+    keystore: Keystore,
+    opened: Unlocked,
+    url: str,
+    change: Callable[..., Unlocked] = owning.rotate,
+    *more: object,
+) -> bool:
     """Change the key; whether it was killed on the way."""
     mortal, write = Mortal(moment), files.write
 
@@ -220,7 +234,7 @@ def die_at(moment: int, keystore: Keystore, opened: Unlocked, url: str) -> bool:
         ledger.mortal = mortal
         patch.setattr(files, "write", mortal_write)
         try:
-            owning.rotate(keystore, opened, ledger)
+            change(keystore, opened, ledger, *more)
         except Killed:
             return True
         return False
@@ -304,7 +318,13 @@ def test_a_hand_over_without_a_ledger_goes_on_later(home: Callable[[str], Home])
     code, _, _ = ann.run("account", "hand-over", consent, "--ledger-url", "http://127.0.0.1:1")
     assert code == LedgerUnreachable.exit_code
     assert ann.json("wallet", "show")["key_change_pending"] is True
+    # And the ledger has done it, but the answer is lost.
+    taken = owners.Consent.from_text(consent)
+    assert die_at(1, ann.keystore, ann.unlock(), ann.url, owning.hand_over, taken)
+    assert ann.json("wallet", "show")["key_change_pending"] is True
+    ben.json("wallet", "open", "--account", ann.account.hex())
     ann.json("account", "hand-over", consent)
+    assert ann.json("wallet", "show")["given_to"] == taken.public_key.hex()
     ben.json("wallet", "open", "--account", ann.account.hex())
     assert ben.json("balance")["credit"] == "10000000"
 

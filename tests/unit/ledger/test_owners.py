@@ -128,6 +128,19 @@ def test_keys_change_again_and_again_and_the_books_can_tell_how(desk: Desk, ann:
     assert desk.ask(calls.open_account(owner.key, fresh())).account == ann.account
 
 
+def test_a_lost_answer_comes_also_after_the_account_has_gone_further(
+    desk: Desk, ann: Person
+) -> None:
+    heir = new_key()
+    call = owners.hand_over(ann.key, agreed(desk, ann, heir), fresh())
+    desk.ask(call)
+    last = handed(desk, Person(heir, ann.account), new_key())
+    before = desk.everything()
+    desk.ask(call)
+    assert desk.everything() == before
+    assert desk.credit(last) == 10_000_000
+
+
 def test_nobody_gives_what_he_has_not_and_nobody_is_given_what_he_did_not_take(
     desk: Desk, ann: Person
 ) -> None:
