@@ -70,8 +70,9 @@ KNOWS: dict[Observer, tuple[Row, ...]] = {
                inquiry: inquiry_id prices""",
         ),
         Row(
-            "If it sells to you or buys from you: the channel between you two, its escrow and its key, which"
-            " is the same when you buy from it in this torrent again and nowhere else.",
+            "If it sells to you or buys from you: the channel between you two, its escrow and the key that"
+            " pays, which is fresh for each channel. While a channel is open, up to a day, you are known"
+            " again by it when you come back.",
             """open: statement signature signed binding
                topup: statement signature
                statement: channel payer_key payee_key nonce money_class escrow expiry claim_s fee""",
