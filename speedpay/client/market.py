@@ -440,13 +440,11 @@ class Market:
         self._swarm.extension.send(peer.connection, payload)
 
     def _ban(self, connection: int, reason: str) -> None:
-        if peer := self.peers.get(connection):
-            self._banned(connection, reason)
-            self._swarm.ban(peer.address)
+        self._banned(connection, reason)
+        self._swarm.extension.ban(connection)
 
     def _banned(self, connection: int, reason: str) -> None:
-        """By libtorrent, which bans who sent all of a bad piece and must not forget that peer: it holds bad
-        blocks against its record, whose memory is the next peer's once an address filter has removed it."""
+        """Who sent all of a bad piece libtorrent has banned itself."""
         if peer := self.peers.get(connection):
             self._note(f"{peer.address} was banned: {reason}")
 

@@ -133,6 +133,15 @@ class Extension:
         """Never choke the peer while it wants data, beside the session's slots; or let the choker decide."""
         self._native.serve(connection, on)
 
+    def ban(self, connection: int) -> None:
+        """Disconnect every peer of this connection's address, and whoever comes from there later.
+
+        The last 4,096 addresses are kept. Not by libtorrent's address filter, which frees its record of
+        the peer while its search for senders of bad blocks still points there: the next peer is given
+        the memory, and is banned for blocks that it never sent.
+        """
+        self._native.ban(connection)
+
     def close(self) -> None:
         """No more events; peers get back their ordinary share. May be called twice."""
         self._native.close()

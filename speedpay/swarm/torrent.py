@@ -68,12 +68,11 @@ class Holdings:
 class Torrent:
     """A handle; every call raises NotFound once the torrent has been removed."""
 
-    def __init__(self, infohash: bytes, handle: Any, name: str, ban: Callable[[str], None]) -> None:
+    def __init__(self, infohash: bytes, handle: Any, name: str) -> None:
         self.infohash = infohash
         self.description: Description | None = None  # None until the metadata is here
         self._handle = handle
         self._name = name
-        self._ban = ban
 
     @property
     def name(self) -> str:
@@ -144,10 +143,6 @@ class Torrent:
         self._call(self._handle.clear_error)
         self._call(self._handle.unset_flags, lt.torrent_flags.upload_mode)
         self._call(self._handle.resume)
-
-    def ban(self, address: str) -> None:
-        """Disconnect an IP address and refuse it from now on, in every torrent of the session."""
-        self._ban(ip_address(address))
 
     def save_resume(self) -> None:
         """Ask for resume data: a ``ResumeData`` event brings it, also when nothing has changed.

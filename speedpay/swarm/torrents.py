@@ -30,7 +30,7 @@ from speedpay.swarm.settings import (
     session_settings,
     slot_settings,
 )
-from speedpay.swarm.torrent import Torrent, ip_address
+from speedpay.swarm.torrent import Torrent
 
 #: Between two drains, so that events have time to merge: at hundreds of MB/s Python then sees a few
 #: hundred of them a second instead of tens of thousands.
@@ -52,7 +52,6 @@ class Swarm:
         self._torrents: dict[bytes, Torrent] = {}
         self._alerts = AlertReader(self._torrents)
         self._governor = UplinkGovernor(lambda settings: self._session.apply_settings(settings))
-        self._ban_list = lt.ip_filter()
         # libtorrent writes a byte into the pipe when its first alert waits; one descriptor, an
         # epoll set, stands for the pipe and for the extension's events.
         self._alert_pipe = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -138,7 +137,7 @@ class Swarm:
             handle = self._session.add_torrent(parameters)
         except RuntimeError as error:
             raise Malformed(f"libtorrent refuses it: {error}", field="torrent") from error
-        torrent = Torrent(infohash, handle, name or infohash.hex(), self.ban)
+        torrent = Torrent(infohash, handle, name or infohash.hex())
         self._torrents[infohash] = torrent
         self._alerts.added(torrent)
         return torrent
@@ -176,12 +175,6 @@ class Swarm:
         if free != self._slots:
             self._slots = free
             self._session.apply_settings(slot_settings(free))
-
-    def ban(self, address: str) -> None:
-        """Disconnect an IP address and refuse it from now on."""
-        address = ip_address(address)
-        self._ban_list.add_rule(address, address, 1)
-        self._session.set_ip_filter(self._ban_list)
 
     @property
     def listen_port(self) -> int:

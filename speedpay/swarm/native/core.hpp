@@ -75,9 +75,10 @@ struct SendMessage { ConnectionId connection; std::string payload; };
 struct SetWeight { ConnectionId connection; std::uint8_t weight; };
 struct Withhold { ConnectionId connection; bool on; };
 struct Serve { ConnectionId connection; bool on; };
+struct Ban { ConnectionId connection; };
 struct LetGo {};  // the extension is closed: every peer back to its own classes
 
-using Command = std::variant<SendMessage, SetWeight, Withhold, Serve, LetGo>;
+using Command = std::variant<SendMessage, SetWeight, Withhold, Serve, Ban, LetGo>;
 
 class Core
 {

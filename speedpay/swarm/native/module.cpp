@@ -136,6 +136,8 @@ public:
 	void serve(ConnectionId connection, bool on)
 	{ m_core->command(connection, Serve{connection, on}); }
 
+	void ban(ConnectionId connection) { m_core->command(connection, Ban{connection}); }
+
 	void close() { m_core->close(); }
 
 private:
@@ -172,5 +174,6 @@ BOOST_PYTHON_MODULE(_native)
 		.def("set_weight", &NativeExtension::set_weight)
 		.def("withhold", &NativeExtension::withhold)
 		.def("serve", &NativeExtension::serve)
+		.def("ban", &NativeExtension::ban)
 		.def("close", &NativeExtension::close);
 }

@@ -83,6 +83,7 @@ public:
 	bool on_handshake(lt::span<char const> reserved) override
 	{
 		guarded([&] {
+			if (m_graft->is_banned(address())) return shut_out();
 			m_peer.reserved_bytes(reserved.data(), reserved.size());
 			become_known();
 			remember_handshake();
@@ -242,6 +243,11 @@ public:
 		m_served = on;
 		if (m_peer.remote_interest()) m_handle.maybe_unchoke_this_peer();
 	}
+
+	lt::address address() const { return m_handle.remote().address(); }
+
+	void shut_out()
+	{ m_handle.disconnect(lt::errors::banned_by_ip_filter, lt::operation_t::bittorrent); }
 
 	void let_go()
 	{
@@ -488,6 +494,20 @@ void Graft::tick() noexcept
 void Graft::joined(ConnectionId id, PeerPlugin& peer) { m_peers[id] = &peer; }
 void Graft::left(ConnectionId id) { m_peers.erase(id); }
 
+bool Graft::is_banned(lt::address const& address) const
+{ return std::find(m_banned.begin(), m_banned.end(), address) != m_banned.end(); }
+
+void Graft::ban(lt::address const& address)
+{
+	if (is_banned(address)) return;
+	m_banned.push_back(address);
+	if (m_banned.size() > 4096) m_banned.pop_front();
+	std::vector<PeerPlugin*> there;  // each leaves m_peers when it is shut out
+	for (auto const& [id, peer] : m_peers)
+		if (peer->address() == address) there.push_back(peer);
+	for (PeerPlugin* const peer : there) peer->shut_out();
+}
+
 PeerPlugin* Graft::find(ConnectionId id) const
 {
 	auto const found = m_peers.find(id);
@@ -515,6 +535,10 @@ void Graft::carry_out_commands()
 			else if (auto const* serve = std::get_if<Serve>(&command))
 			{
 				if (PeerPlugin* const peer = find(serve->connection)) peer->serve(serve->on);
+			}
+			else if (auto const* banned = std::get_if<Ban>(&command))
+			{
+				if (PeerPlugin* const peer = find(banned->connection)) ban(peer->address());
 			}
 			else
 			{

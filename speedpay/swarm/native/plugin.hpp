@@ -3,12 +3,14 @@
 
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <string>
 #include <unordered_map>
 
 #include <boost/asio/steady_timer.hpp>
 
+#include <libtorrent/address.hpp>
 #include <libtorrent/extensions.hpp>
 #include <libtorrent/session_handle.hpp>
 
@@ -40,6 +42,7 @@ public:
 
 	void joined(ConnectionId id, PeerPlugin& peer);
 	void left(ConnectionId id);
+	bool is_banned(lt::address const& address) const;
 
 	std::shared_ptr<Core> const core;
 	std::string const message_name;
@@ -50,10 +53,12 @@ private:
 	using Timer = boost::asio::steady_timer;
 
 	void carry_out_commands();
+	void ban(lt::address const& address);
 	void tick() noexcept;
 	PeerPlugin* find(ConnectionId id) const;
 
 	std::unordered_map<ConnectionId, PeerPlugin*> m_peers;
+	std::deque<lt::address> m_banned;
 	std::uint32_t m_torrents = 0;
 	std::chrono::milliseconds m_tick_interval{0};
 	std::unique_ptr<Timer> m_timer;
