@@ -108,6 +108,7 @@ def test_its_buyer_downloads_from_the_real_seller_and_pays_what_both_count(town:
     assert buyer.signed == whole_utok(4 * MIB * BID)
     assert payee.credit == WELCOME + buyer.signed
     assert payer.credit == WELCOME - buyer.signed
+    print(f"second implementation: {len(found)} bytes bought for {buyer.signed} µtok")
 
 
 def test_its_seller_is_paid_by_the_real_buyer_what_both_count(town: Town) -> None:
@@ -149,3 +150,4 @@ def test_its_seller_is_paid_by_the_real_buyer_what_both_count(town: Town) -> Non
     assert seller.held == whole_utok(seller.due)
     assert payee.credit == WELCOME + seller.held
     assert payer.credit == WELCOME - seller.held
+    print(f"second implementation: {seller.billed_bytes} bytes sold for {seller.held} µtok")

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.second_implementation import sealing
 from tests.second_implementation.bencoding import encode
 from tests.second_implementation.buyer import Buyer
 from tests.second_implementation.connection import Connection
@@ -186,6 +187,22 @@ def test_sealed_payloads_are_those_of_the_vectors_and_open() -> None:
         receiver = next(name for name in SIDES if name != sender)
         assert _session(sender).seal(vector["number"], message) == payload
         assert _session(receiver).open(vector["number"], payload) == message
+
+
+PLANTED = {
+    "padding": ("STEP", 32),
+    "byte order": ("_nonce", lambda number: number.to_bytes(12, "little")),
+    "a hello without its length": ("_counted", lambda hello: hello),
+}
+
+
+@pytest.mark.parametrize(("name", "value"), PLANTED.values(), ids=PLANTED.keys())
+def test_a_fault_that_is_planted_in_it_is_caught_by_the_vectors(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: Any
+) -> None:
+    monkeypatch.setattr(sealing, name, value)
+    with pytest.raises((AssertionError, Refused)):
+        test_sealed_payloads_are_those_of_the_vectors_and_open()
 
 
 @pytest.mark.parametrize("name", SESSION["refused_by_the_seller"])

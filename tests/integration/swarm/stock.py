@@ -48,9 +48,13 @@ class Program:
         assert self.process.poll() is None, (self.folder / "said.txt").read_text()
         return is_listening(self.address, self.port)
 
+    def interrupt(self) -> None:
+        """As Ctrl-C; ``close`` waits for its end."""
+        self.process.send_signal(signal.SIGINT)
+
     def close(self) -> None:
         """Ends it as Ctrl-C does, and by force when that is not enough."""
-        self.process.send_signal(signal.SIGINT)
+        self.interrupt()
         try:
             self.process.wait(60)
         except subprocess.TimeoutExpired:
@@ -87,7 +91,7 @@ class Transmission(Program):
     ) -> None:
         super().__init__(folder, address, port)
         settings = {
-            "bind-address-ipv4": "127.0.0.1" if ":" in address else address,
+            "bind-address-ipv4": "0.0.0.0" if ":" in address else address,
             "bind-address-ipv6": address if ":" in address else "::1",
             "peer-port": port, "peer-port-random-on-start": False,
             "dht-enabled": False, "lpd-enabled": False, "pex-enabled": False,
