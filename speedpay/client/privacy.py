@@ -230,6 +230,9 @@ KNOWS: dict[Observer, tuple[Row, ...]] = {
                Claimed: account payout amount paid epoch""",
         ),
         Row(
+            "If it is the node that you ask: your IP address, with what you look up and send.",
+        ),
+        Row(
             "What moves at your address, as of any address.",
             """transfer: to amount
                transferFrom: from to amount
