@@ -157,12 +157,13 @@ class Service:
         account = header_bytes(head.account, ACCOUNT_BYTES, ACCOUNT_HEADER)
         self._in_time(head)
         with self.database.read() as connection:
-            key = accounts.key_of(connection, account)
+            key = accounts.key_of(connection, account, _NOBODYS_KEY)
+        assert key
         try:
-            check_request(key or _NOBODYS_KEY, self.domain, head, body)
+            check_request(key, self.domain, head, body)
         except BadSignature:
-            key = None
-        if key is None:
+            key = _NOBODYS_KEY
+        if key == _NOBODYS_KEY:
             raise accounts.nobody()
         self._bound_account(head, address)
         return Owner(account, key)
