@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import json
+import runpy
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ CHAIN_ID, VAULT = (bytes.fromhex(VECTORS[name]) for name in ("chain_id", "vault"
 ROOT = bytes.fromhex(VECTORS["anchor"]["root"])
 LIABILITIES = int(VECTORS["anchor"]["liabilities"])
 verifier = script()
+HEADS = SCRIPT.with_name("verify_heads")
 
 #: Lies that only a signature tells: the verifier asks the chain instead.
 ONLY_SIGNED = {"a broken signature"}
@@ -39,8 +42,9 @@ def run(*words: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([SCRIPT, *words], capture_output=True, text=True, timeout=30, check=False)
 
 
-def test_it_has_200_lines_and_imports_the_standard_library_alone() -> None:
-    source = SCRIPT.read_text(encoding="utf-8")
+@pytest.mark.parametrize("path", [SCRIPT, HEADS])
+def test_it_has_200_lines_and_imports_the_standard_library_alone(path: Path) -> None:
+    source = path.read_text(encoding="utf-8")
     assert len(source.splitlines()) <= 200
     assert max(map(len, source.splitlines())) <= 110
     imported = set()
@@ -133,6 +137,91 @@ CHANGES: dict[str, tuple[dict[str, Any], str]] = {
 def test_it_says_what_does_not_agree(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
     with pytest.raises(verifier.Broken, match=words):
         verifier.check_evidence(evidence(tmp_path, **changes))
+
+
+# --- two heads -----------------------------------------------------------------------------------
+
+PAIRS: dict[str, Any] = json.loads(
+    (Path(__file__).parent.parent / "vectors/heads.json").read_text(encoding="utf-8")
+)
+
+
+def head_json(name: str) -> dict[str, Any]:
+    head = PAIRS["heads"][name]
+    by = {k: PAIRS[k] for k in ("root_key", "not_before", "not_after")}
+    return {
+        "body": head["body"], "signature": head["signature"], "response_key": PAIRS["response_key"],
+        "certificate": by | {"signature": PAIRS["certificate"]},
+    }  # fmt: skip
+
+
+def two_heads(tmp_path: Path, one: dict[str, Any], other: dict[str, Any]) -> Path:
+    path = tmp_path / "heads.json"
+    domain = {"network": PAIRS["network"], "ledger_id": PAIRS["ledger_id"]}
+    path.write_text(json.dumps(domain | {"head": one, "other_head": other}))
+    return path
+
+
+def judged_heads(path: Path, capfd: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    capfd.readouterr()
+    code = runpy.run_path(str(HEADS))["main"]([str(path)])
+    return code, capfd.readouterr().out.rstrip("\n")
+
+
+@pytest.mark.parametrize("pair", PAIRS["pairs"], ids=lambda pair: f"{pair['one']}, {pair['other']}")
+def test_it_says_of_two_heads_what_they_are_to_each_other(
+    pair: dict[str, Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = two_heads(tmp_path, head_json(pair["other"]), head_json(pair["one"]))
+    said = pair["contradiction"]
+    expected = (10, said) if said else (0, "an honest ledger could have signed both heads")
+    assert judged_heads(path, capfd) == expected
+
+
+Wrong = Callable[[dict[str, Any]], object]
+HIGH_S = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+
+
+def _high_s(head: dict[str, Any]) -> None:
+    r, s = head["signature"][:64], int(head["signature"][64:], 16)
+    head["signature"] = r + f"{HIGH_S - s:064x}"
+
+
+PROVES_NOTHING: dict[str, tuple[Wrong, str]] = {
+    "a changed head": (lambda h: h.update(body=h["body"][:-2] + "ff"), "did not sign it"),
+    "no signature": (lambda h: h.update(signature="00" * 64), "did not sign it"),
+    "its high-s twin": (_high_s, "did not sign it"),
+    "another key": (lambda h: h.update(response_key=PAIRS["root_key"]), "did not certify"),
+    "a longer certificate": (lambda h: h["certificate"].update(not_after=2**40), "did not certify"),
+    "another root": (
+        lambda h: h["certificate"].update(root_key=h["response_key"]), "another ledger's",
+    ),
+    "a head cut short": (lambda h: h.update(body=h["body"][2:]), "unpack requires"),
+    "no head": (lambda h: h.clear(), "no evidence"),
+    "a negative time": (lambda h: h["certificate"].update(not_before=-1), "no evidence"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "says"), PROVES_NOTHING.values(), ids=PROVES_NOTHING.keys())
+def test_two_heads_of_which_one_is_forged_prove_nothing(
+    change: Wrong, says: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    good, forged = head_json("first"), head_json("twin")
+    change(forged)
+    for pair in ((good, forged), (forged, good)):
+        code, said = judged_heads(two_heads(tmp_path, *pair), capfd)
+        assert code == 2
+        assert says in said
+
+
+def test_evidence_with_two_heads_is_judged_by_their_signatures(tmp_path: Path) -> None:
+    bad = evidence(tmp_path, **{k: PAIRS[k] for k in ("network", "ledger_id")}, head=head_json("first"),
+                   other_head=head_json("twin"))  # fmt: skip
+    done = run("--json", bad)
+    assert done.returncode == 10
+    assert json.loads(done.stdout)["says"] == "the ledger signed two different heads for epoch 1"
+    forged = head_json("twin") | {"signature": "00" * 64}
+    assert run(evidence(tmp_path, head=head_json("first"), other_head=forged)).returncode == 2
 
 
 def test_its_answers_and_exit_codes(tmp_path: Path) -> None:
