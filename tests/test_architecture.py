@@ -94,6 +94,7 @@ ONLY_IN = {
     "sqlalchemy": (
         "ledger",
         "client/database.py",
+        "client/heads.py",
         "client/records.py",
         "client/spending.py",
         "client/store.py",

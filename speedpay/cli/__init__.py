@@ -74,6 +74,7 @@ COMMANDS: dict[str, _Row] = {
     "verify": _Row(
         "verify", "verify", "Check the balance against the chain, whatever the ledger says."
     ),
+    "heads": _Row("heads", "heads", "Show the ledger's signed heads, and evidence against it."),
     "wallet": _Row("wallet", "wallet", "Keys and money: new, restore, open, show, ..."),
     "account": _Row("wallet_keys", "account", "Hand the account over to another key."),
     "ledger": _Row("ledger", "ledger", "Run a ledger, and check its books."),

@@ -85,8 +85,9 @@ def make_client(
     terms = Terms(ask, frozenset(MoneyClass), DEFAULT_FREE_POOL)
     make_folder(settings.home, "home", mode=0o700)
     client = Client(
-        swarm, settings.home, account, ledger, terms, lambda text: out.note(clean(text))
-    )
+        swarm, settings.home, account, ledger, terms, lambda text: out.note(clean(text)),
+        lambda text: out.warn(clean(text)),
+    )  # fmt: skip
     return client, swarm
 
 

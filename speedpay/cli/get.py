@@ -161,6 +161,7 @@ def get(
             out.result(_as_json(torrents, ended, paid, client), _as_text(torrents, ended, paid))
         if failures:
             raise max(failures, key=lambda failure: failure.exit_code)
+        client.check_ledger()
 
     run(work)
 

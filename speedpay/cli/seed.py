@@ -138,6 +138,7 @@ def seed(
             f"  for payers {size_text(uplink.paid.byte_count)},"
             f" in the free lane {size_text(uplink.free.byte_count)}",
         )
+        client.check_ledger()
 
     run(work)
 

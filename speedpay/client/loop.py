@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from speedpay.client.account import Account
+from speedpay.client.heads import Heads, write_evidence
 from speedpay.client.lanes import Lanes, Uplink
 from speedpay.client.locks import LOCKS, TorrentLocks
 from speedpay.client.market import Market, Purchase
 from speedpay.client.patience import until_answered
 from speedpay.client.records import Records
+from speedpay.client.redeemer import Redeemer
 from speedpay.client.store import Store
 from speedpay.errors import InvalidSetting, LedgerUnreachable, Refused, SpeedpayError
 from speedpay.ledger_api.client import AsyncLedgerClient
@@ -68,7 +70,7 @@ class Watch:
 class Client:
     """``account`` and ``ledger`` are None without a wallet: then it is an ordinary BitTorrent client.
 
-    ``note`` gets sentences for the user.
+    ``note`` gets sentences for the user, ``warn`` those that must be seen.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Client:
         ledger: AsyncLedgerClient | None,
         terms: Terms,
         note: Callable[[str], None],
+        warn: Callable[[str], None] | None = None,
     ) -> None:
         self.swarm = swarm
         self.store = Store(home / "client.db")
@@ -89,7 +92,7 @@ class Client:
         self.lanes = Lanes(self._counted_at)
         self._locks = TorrentLocks(home / LOCKS)
         self._terms = terms
-        self._note = note
+        self._note, self._warn = note, warn or note
         self._watches: dict[bytes, Watch] = {}
         #: What peers did before the market opened and what it must know, by connection.
         self._early: dict[int, list[PeerEvent]] = {}
@@ -100,14 +103,17 @@ class Client:
         self._opened = asyncio.Event()
         self._away = ""
         self._said: set[str] = set()
+        self.heads = Heads(self.store, account.domain, home / "evidence") if account else None
         self.since = int(time.time())
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Client]:
-        """Raises what made a task of the client fail (DiskFull, a broken extension, …)."""
+        """Raises what made a task of the client fail (DiskFull, a broken extension, …); ProofBroken, with
+        what was earned redeemed, where the ledger was caught contradicting itself."""
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
+                await self._refuse_contradiction()
                 self._spawn(self._pump())
                 self._spawn(self._clock())
                 self._spawn(
@@ -157,6 +163,11 @@ class Client:
             ) from None
         assert self.market is not None
         return self.market
+
+    def check_ledger(self) -> None:
+        """Raises ProofBroken when the ledger was caught contradicting itself meanwhile."""
+        if self.market is not None and self.market.gossip.contradiction is not None:
+            raise self.market.gossip.contradiction.error()
 
     def uplink(self) -> Uplink:
         """Both lanes of the upload as they are now."""
@@ -284,6 +295,7 @@ class Client:
         """Meet the ledger, however long it is away; until then this is an ordinary client."""
         assert self.account is not None
         assert self.ledger is not None
+        assert self.heads is not None
         said = False
 
         def away(reason: str) -> None:
@@ -302,15 +314,38 @@ class Client:
         earned = [one for one in self.store.open_paid() if self._locks.take(one.infohash)]
         self.market = Market(
             self.swarm, self.store, self.ledger, self.account, certificates, self._terms,
-            earned, self._spawn, self._note,
+            earned, self._spawn, self._note, self.heads, lambda found: self._warn(str(found)),
         )  # fmt: skip
         self._spawn(self.market.redeemer.run())
+        self._spawn(self.market.gossip.run())
         for events in self._early.values():
             for event in events:
                 self.market.event(event)
         self._early.clear()
         await self._recover(self.market)
         self._opened.set()
+
+    async def _refuse_contradiction(self) -> None:
+        """An earlier run found it, or its user has two clients. What is owed to us does not depend on whom
+        the ledger lies to, so it is redeemed; then nothing more is done."""
+        found = self.heads.contradiction() if self.heads is not None else None
+        if found is None or self.account is None or self.ledger is None:
+            return
+        write_evidence(found)
+
+        def away(reason: str) -> None:
+            _log.info("the ledger did not answer: %s", reason)
+
+        redeemer = Redeemer(self.store, self.ledger, self.account, away, lambda _: None)
+        for earned in self.store.open_paid():
+            if self._locks.take(earned.infohash):
+                redeemer.redeem(earned.channel.statement.channel, close=True)
+        self._spawn(redeemer.run())
+        try:
+            await asyncio.wait_for(redeemer.idle(), REDEEM_S)
+        except TimeoutError:
+            self._note("the ledger did not answer: what was earned is redeemed by the next start")
+        raise found.error()
 
     async def _recover(self, market: Market) -> None:
         """Finish what an earlier run left to pay: orders and last vouchers. (What it left to redeem,

@@ -23,12 +23,14 @@ from speedpay.channel.payer import PayerChannel
 from speedpay.channel.voucher import SignedStatement
 from speedpay.client.account import Account
 from speedpay.client.escrow import Escrow
+from speedpay.client.gossip import Gossip
+from speedpay.client.heads import Contradiction, Heads
 from speedpay.client.records import Records
 from speedpay.client.redeemer import REDEEM_EVERY_S, Redeemer
 from speedpay.client.spending import Spending
 from speedpay.client.store import Earned, Store, StoredPlan
 from speedpay.client.upload import Peer, Upload
-from speedpay.errors import ChannelClosed, NotFound, Refused, WrongLedger, WrongNetwork
+from speedpay.errors import ChannelClosed, NotFound, Refused, Stale, WrongLedger, WrongNetwork
 from speedpay.ledger_api.client import AsyncLedgerClient
 from speedpay.market.bidder import Explanation
 from speedpay.peer.buyer import Buyer
@@ -89,7 +91,8 @@ class Purchase:
 
 class Market:
     """``earned``: what an earlier run left to redeem, of torrents that nobody else is busy with.
-    ``spawn`` starts a task whose failure ends the client; ``note`` tells the user something."""
+    ``spawn`` starts a task whose failure ends the client; ``note`` tells the user something, ``alarm`` that
+    the ledger contradicts itself and nothing is traded any more."""
 
     def __init__(
         self,
@@ -102,13 +105,15 @@ class Market:
         earned: Iterable[Earned],
         spawn: Callable[[Coroutine[Any, Any, None]], object],
         note: Callable[[str], None],
+        heads: Heads,
+        alarm: Callable[[Contradiction], None],
     ) -> None:
         self._swarm = swarm
         self._store = store
         self._account = account
         self._terms = terms
         self._spawn = spawn
-        self._note = note
+        self._note, self._alarm = note, alarm
         self.peers: dict[int, Peer] = {}
         self.purchases: dict[bytes, Purchase] = {}
         self._inquirers: dict[bytes, Inquirer] = {}
@@ -125,6 +130,9 @@ class Market:
         self.upload = Upload(swarm, self.seller, terms.free_pool, self.peers)
         self.escrow = Escrow(store, ledger, account, self._away)
         self.redeemer = Redeemer(store, ledger, account, self._away, self.seller.forget)
+        self.gossip = Gossip(
+            heads, ledger, lambda: self.seller.certificates, self._send_head, self._halt, note
+        )
         # They are redeemed and closed now; a payer that comes back meanwhile must open another.
         self._perform(self.seller.finish())
 
@@ -207,6 +215,7 @@ class Market:
             self._store.settled(stored), channels, partial(self.spending.permit, stored.id), shade,
             seed=secrets.token_bytes(16), infohash=stored.infohash,
         )  # fmt: skip
+        buyer.finished = self.gossip.contradiction is not None
         purchase = Purchase(stored, buyer, buyer.explain(), {})
         self.purchases[stored.infohash] = purchase
         now, utc = time.monotonic(), int(time.time())
@@ -273,6 +282,13 @@ class Market:
         self.spending.give_back()
         self._perform(self.seller.finish())
 
+    def _halt(self, found: Contradiction) -> None:
+        """Nothing is locked, bid or sold any more. What is due by now is paid: it was delivered, and its
+        escrow is locked for that seller anyway. What was earned is redeemed."""
+        self._alarm(found)
+        self.leave()
+        self._perform(self.seller.sell_no_more())
+
     def _keep_to_caps(self, now: float) -> None:
         """Sellers are paused a little before a cap of the user's is reached, and paid again after it."""
         running = [p for p in self.purchases.values() if not p.buyer.finished]
@@ -316,9 +332,11 @@ class Market:
     ) -> list[Effect]:
         """A message goes to the side that it is for; of those that go either way the channel tells."""
         if isinstance(message, Hello):
+            self.gossip.met(peer.connection)
             key = self._account.keys.payee_key(peer.infohash)
             return self.seller.met(peer.connection, key, peer.place, peer.wants, utc, peer.agreed)
         if isinstance(message, HeadMessage):
+            self.gossip.heard(peer.connection, message, now, utc)
             return []
         selling = isinstance(message, _EITHER_WAY) and self.seller.has_channel(
             peer.connection, message.channel
@@ -355,6 +373,7 @@ class Market:
     def _gone(self, connection: int, now: float) -> None:
         peer = self.peers.pop(connection, None)
         self.upload.gone(connection)
+        self.gossip.gone(connection)
         self.seller.gone(connection, now)
         if peer:
             self.inquirer(peer.infohash).gone(connection)
@@ -435,6 +454,10 @@ class Market:
             ):
                 self.upload.paused(peer.connection)
 
+    def _send_head(self, connection: int, message: HeadMessage) -> None:
+        if peer := self.peers.get(connection):
+            self._send(peer, message)
+
     def _transmit(self, peer: Peer, payload: bytes) -> None:
         self.protocol_bytes += len(payload) + _FRAME_BYTES
         self._swarm.extension.send(peer.connection, payload)
@@ -455,6 +478,7 @@ class Market:
 
     async def _lock(self, purchase: Purchase, effect: LockEscrow) -> None:
         try:
+            self._refuse_if_halted()
             with self._under_way(purchase):
                 opened = await self.escrow.lock(purchase.stored, effect.payee_key, effect.amount)
         except Refused as refusal:
@@ -470,12 +494,17 @@ class Market:
             self._lock_refused(purchase, effect, why)
             return
         try:
+            self._refuse_if_halted()
             with self._under_way(purchase):
                 opened = await self.escrow.add(purchase.stored, channel, effect.amount)
         except Refused as refusal:
             self._lock_refused(purchase, effect, refusal)
             return
         self._perform(purchase.buyer.topped_up(effect.connection, opened))
+
+    def _refuse_if_halted(self) -> None:
+        if self.gossip.contradiction is not None:
+            raise Stale("nothing is locked at a ledger that contradicts itself", field="ledger")
 
     @contextmanager
     def _under_way(self, purchase: Purchase) -> Iterator[None]:

@@ -104,6 +104,24 @@ certificates = sa.Table(
     sa.Column("response_key", _blob, primary_key=True),
     sa.Column("body", _blob, nullable=False),
 )  # fmt: skip
+#: Heads that the ledger signed, whoever showed them: the newest of each ledger (``proof/heads.py``), in the
+#: form in which peers show them to each other.
+heads = sa.Table(
+    "heads", METADATA,
+    sa.Column("ledger", _blob, primary_key=True),
+    sa.Column("epoch", _whole, primary_key=True),
+    sa.Column("body", _blob, nullable=False),
+)  # fmt: skip
+#: Two heads each that convict a ledger, as peers show evidence. Until ``accepted`` nothing is traded there.
+contradictions = sa.Table(
+    "contradictions", METADATA,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("ledger", _blob, nullable=False),
+    sa.Column("says", _text, nullable=False),
+    sa.Column("body", _blob, nullable=False),
+    sa.Column("at", _whole, nullable=False),
+    sa.Column("accepted", sa.Boolean, nullable=False),
+)  # fmt: skip
 #: What left for others, by torrent and hour (unix hours), from ``began`` on (unix seconds). Statistics: a
 #: crash loses up to a minute of them.
 traffic = sa.Table(

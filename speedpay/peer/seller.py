@@ -21,6 +21,7 @@ from speedpay.errors import (
     NotIncreasing,
     OutOfOrder,
     OverLimit,
+    Stale,
     WrongChannel,
 )
 from speedpay.market.allocator import Demand
@@ -93,6 +94,7 @@ class Seller:
         self.uplink = 0
         self.ordinary: Sequence[Demand] = ()
         self.certificates = certificates
+        self._sells = True
         self._domain = domain
         self._buying: dict[int, Buying] = {}
         self._channels = {channel.statement.channel: channel for channel in channels}
@@ -113,7 +115,7 @@ class Seller:
         buying = self._buying.setdefault(connection, Buying(connection, payee_key, place))
         buying.infohash = infohash
         buying.wants = wants
-        return self._ask(buying, utc)
+        return self._ask(buying, utc) if self._sells else []
 
     def wants(self, connection: int, wants: bool) -> None:
         """The peer wants, or no longer wants, a piece that we hold."""
@@ -127,6 +129,8 @@ class Seller:
         buying = self._buying.get(connection)
         if buying is None:
             raise OutOfOrder("from a peer that was not met", field="message")
+        if not self._sells and isinstance(message, Bid | Open | TopUp | Inquiry):
+            raise Stale("nothing is sold here any more", field="message")
         if isinstance(message, Bid):
             return self._bid(buying, number, message, now)
         if isinstance(message, Open):
@@ -203,7 +207,7 @@ class Seller:
     def tick(self, now: float, utc: int) -> list[Effect]:
         effects: list[Effect] = []
         for buying in self._buying.values():
-            if utc >= buying.ask_until:
+            if utc >= buying.ask_until and self._sells:
                 effects += self._ask(buying, utc)
             held = buying.channel
             if held is not None and utc > held.statement.expiry - EXPIRY_MARGIN_S:
@@ -239,6 +243,11 @@ class Seller:
             effects.append(Redeem(channel))
         self._idle.clear()
         return effects
+
+    def sell_no_more(self) -> list[Effect]:
+        """``finish``, and from here on whoever bids or shows a channel is refused."""
+        self._sells = False
+        return self.finish()
 
     def forget(self, channel: bytes) -> None:
         """The ledger has closed it."""
