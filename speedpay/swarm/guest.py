@@ -1,9 +1,11 @@
 """A session that belongs to another program: our extension in it, and as little else of ours as possible.
 
-What is changed of the host's settings is in ``SETTINGS``; while somebody pays for our upload there are more
-upload slots, and, where the host has no upload limit, one that ``governor.py`` finds. All of it is as it was
-after ``give_back``. Rate limits that the host sets, its peer classes, its alerts and torrents are never
-touched. Everything may be called from any thread, one at a time.
+What is changed of the host's settings is in ``SETTINGS``; while payers compete, and the host has no upload
+limit, there is one that ``governor.py`` finds. All of it is as it was after ``give_back``. Rate limits that
+the host sets, its slots, its peer classes, its alerts and torrents are never touched.
+
+To begin, ``look_again``, ``sight`` and ``give_back`` wait for libtorrent's network thread and may be called
+on another thread than the rest, which does not wait.
 """
 
 from __future__ import annotations
@@ -47,6 +49,7 @@ class Guest:
         #: What the host had where we set something, and what we set.
         self._before: dict[str, Any] = {}
         self._ours: dict[str, Any] = {}
+        self._changes = 0
         self._left = False
         self._banned: list[str] = []
         self._torrents: dict[bytes, Torrent] = {}
@@ -70,10 +73,12 @@ class Guest:
 
     def look_again(self) -> None:
         """The host may have set something since: what it says holds."""
+        changes = self._changes
+        settings = self._session.get_settings()
         with self._lock:
-            if self._left:
-                return
-            self._settings = self._session.get_settings()
+            if self._left or self._changes != changes:
+                return  # it was read before our last change
+            self._settings = settings
             for name, ours in list(self._ours.items()):
                 if self._settings[name] != ours:
                     self._before[name] = self._settings[name]
@@ -92,22 +97,11 @@ class Guest:
         slots = self._hosts(_SLOTS)
         return slots if slots >= 0 else _UNLIMITED_SLOTS
 
-    def set_slots(self, paying: int, free: int) -> None:
-        """Slots for peers that pay come on top of the host's; where all are served there is nothing to add.
-        ``free`` is more than the host's where the free lane could not have its share otherwise."""
-        hosts = self._hosts(_SLOTS)
-        if hosts < 0:
-            return
-        wanted = max(hosts, free) + paying + paying // 4
-        if wanted == hosts:
-            self._restore([_SLOTS])
-        else:
-            self._apply({_SLOTS: wanted})
-
     def govern(self, competing: bool, now: float) -> None:
         """As ``Swarm.govern``, where the host has no upload limit."""
-        if self._limit() is None:
-            self._governor.tick(competing, now)
+        with self._lock:
+            if self._limit() is None:
+                self._governor.tick(competing, now)
 
     def give_back(self) -> None:
         """All settings as the host had them, or has set them since; nothing is changed any more."""
@@ -146,14 +140,15 @@ class Guest:
                 if name not in self._ours:
                     self._before[name] = self._settings[name]
             self._ours |= wanted
+            self._changes += 1
             self._session.apply_settings(dict(wanted))
 
     def _restore(self, names: Iterable[str]) -> None:
         with self._lock:
             if self._left:
                 return
-            now = self._session.get_settings()
-            back = {}
+            now, back = self._session.get_settings(), {}
+            self._changes += 1
             for name in names:
                 if name in self._ours and now[name] == self._ours.pop(name):
                     back[name] = self._before[name]
@@ -166,7 +161,8 @@ class Guest:
     def drain(self) -> list[PeerEvent]:
         """As ``Extension.drain``."""
         happened = self.extension.drain()
-        self._governor.saw(happened)
+        with self._lock:
+            self._governor.saw(happened)
         return happened
 
     def ban(self, address: str) -> None:

@@ -1,6 +1,6 @@
 """deluged's side of the pipe: the extension in its session, and the payer's process beside it.
 
-Everything here runs on the reactor's thread but ``_look``, which waits for libtorrent in one of its others.
+Everything here runs on the reactor's thread but ``_guest`` and ``_sights``, which wait for libtorrent.
 ``reactor`` and the two helpers of Twisted's come as arguments: there is no Twisted where our tests import.
 """
 
@@ -26,9 +26,10 @@ from speedpay.swarm.torrents import BATCH_S
 _log = logging.Logger("speedpay")
 _log.parent = logging.getLogger()
 LOOK_S = 0.3
-LOOK_AGAIN_S = 1.0
-#: A payer that died is started again after this.
+#: A payer that died is started again after this, and each time after twice as long, until it has been told
+#: to stop. An extension that has been in the session leaves some 50 KB there.
 RESTART_S = 10.0
+MOST_RESTART_S = 3600.0
 #: A payer that has been told to stop has this long: see ``client/loop.py``, which needs some 14 at most.
 LEAVE_S = 25.0
 _LOG_LINES = 20
@@ -112,6 +113,8 @@ class Host:
         self._questions = 0
         self._calls: dict[str, Any] = {}
         self._left: list[Any] = []
+        self._starts = 0
+        self._restart_s = RESTART_S
 
     # ---- starting and leaving ----
 
@@ -120,11 +123,23 @@ class Host:
         if not self._turn(Event.START):
             return
         self._options, self.why = options, ""
-        try:
-            self._guest = guest = Guest(self._session)
-        except NativeUnavailable as error:
-            self._fail(str(error))
-            return
+        self._starts += 1
+        start = self._starts
+
+        def made(found: Guest | NativeUnavailable) -> None:
+            if isinstance(found, NativeUnavailable):
+                self._fail(str(found))
+            elif self.state is State.STARTING and self._starts == start:
+                self._join(found)
+            else:
+                found.close()  # told to leave meanwhile
+
+        # It asks libtorrent hundreds of times.
+        joining = self._twisted.to_thread(_guest, self._session)
+        joining.addCallbacks(made, lambda failure: self._fail(failure.getErrorMessage()))
+
+    def _join(self, guest: Guest) -> None:
+        self._guest = guest
         self._unpacker, self._told_uplink = wire.Unpacker(), None
         self._followed, self._described = {}, set()
         self._full = self._competing = False
@@ -137,7 +152,7 @@ class Host:
             self._fail(f"{self._command[0]} cannot be started: {error.strerror}")
             return
         self._process.pipes[0].registerProducer(self, True)
-        self._say(wire.Start(__version__, options, guest.uplink(), guest.free_slots))
+        self._say(wire.Start(__version__, self._options, guest.uplink(), guest.free_slots))
 
     def stop(self) -> Any:
         """A Deferred: everybody is an ordinary peer again, and what was earned is redeemed, if it could be.
@@ -145,6 +160,7 @@ class Host:
         deluged's settings are as it had them when this returns.
         """
         done = self._twisted.deferred()
+        self._restart_s = RESTART_S
         self._cancel("restart")
         self._turn(Event.LEAVE)
         if self.state is not State.LEAVING:
@@ -216,7 +232,8 @@ class Host:
         if self.state in (State.STARTING, State.RUNNING):
             self.why = f"its process ended: {reason.getErrorMessage()}"
             _log.error("%s", self.why)
-            self._later("restart", RESTART_S, lambda: self.start(self._options))
+            self._later("restart", self._restart_s, lambda: self.start(self._options))
+            self._restart_s = min(2 * self._restart_s, MOST_RESTART_S)
         self._ended()
 
     def _ended(self) -> None:
@@ -288,8 +305,8 @@ class Host:
                 guest.extension.set_weight(connection, weight)
             case wire.Withhold(connection, on):
                 guest.extension.withhold(connection, on)
-            case wire.Slots(paying, free):
-                guest.set_slots(paying, free)
+            case wire.Serve(connection, on):
+                guest.extension.serve(connection, on)
             case wire.Competing(on):
                 self._competing = on
             case wire.Banish(address):
@@ -344,11 +361,6 @@ class Host:
         guest = self._guest
         if guest is None:
             return
-        guest.look_again()
-        uplink = wire.Uplink(guest.uplink(), guest.free_slots)
-        if uplink != self._told_uplink:
-            self._told_uplink = uplink
-            self._say(uplink)
         wanted = self._wanted()
         for infohash in self._followed.keys() - wanted.keys():
             self._say(wire.Seen(infohash, None, None))
@@ -356,8 +368,12 @@ class Host:
         self._followed = dict(wanted)
 
         def looked(found: dict[bytes, Sight | None]) -> None:
-            self._later("look", LOOK_S, self._look)
             if self._guest is guest:
+                self._later("look", LOOK_S, self._look)
+                uplink = wire.Uplink(guest.uplink(), guest.free_slots)
+                if uplink != self._told_uplink:
+                    self._told_uplink = uplink
+                    self._say(uplink)
                 for infohash, sight in found.items():
                     if infohash in self._followed:
                         self._saw(infohash, sight)
@@ -384,7 +400,15 @@ class Host:
             call.cancel()
 
 
+def _guest(session: Any) -> Guest | NativeUnavailable:
+    try:
+        return Guest(session)
+    except NativeUnavailable as error:
+        return error
+
+
 def _sights(guest: Guest, wanted: Mapping[bytes, Wanted]) -> dict[bytes, Sight | None]:
+    guest.look_again()
     found: dict[bytes, Sight | None] = {}
     for infohash, one in wanted.items():
         try:

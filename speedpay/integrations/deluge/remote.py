@@ -59,6 +59,9 @@ class RemoteChannel:
     def withhold(self, connection: int, on: bool) -> None:
         self._tell(wire.Withhold(connection, on))
 
+    def serve(self, connection: int, on: bool) -> None:
+        self._tell(wire.Serve(connection, on))
+
 
 class RemoteSwarm:
     """A session as ``swarm/session.py`` has it. ``hold`` says whether the channels of a torrent are ours;
@@ -74,7 +77,6 @@ class RemoteSwarm:
         self._waiting: list[Event] = []
         self._some = asyncio.Event()
         self._closed = False
-        self._slots = 0, free_slots
         self._infohashes: dict[int, bytes] = {}
         self._ordinary: set[int] = set()
         self.hold: Callable[[bytes], bool] = lambda infohash: True
@@ -135,10 +137,8 @@ class RemoteSwarm:
     def uplink(self) -> int | None:
         return self._uplink
 
-    def set_slots(self, paying: int, free: int) -> None:
-        if (paying, free) != self._slots:
-            self._slots = paying, free
-            self._tell(wire.Slots(paying, free))
+    def set_slots(self, free: int) -> None:
+        """How many peers deluged serves is deluged's; payers are served beside them."""
 
     def ban(self, address: str) -> None:
         self._tell(wire.Banish(address))

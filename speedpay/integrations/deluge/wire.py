@@ -87,9 +87,9 @@ class Withhold(NamedTuple):
     on: bool
 
 
-class Slots(NamedTuple):
-    paying: int
-    free: int
+class Serve(NamedTuple):
+    connection: int
+    on: bool
 
 
 class Competing(NamedTuple):

@@ -29,25 +29,21 @@ def test_what_a_guest_changed_is_given_back(session) -> None:
     before = session.get_settings()
     guest = Guest(session)
     assert settings(session, *SETTINGS) == guest.changed == SETTINGS
-    guest.set_slots(8, 5)
-    assert settings(session, "unchoke_slots_limit") == {"unchoke_slots_limit": 15}
     guest.close()
     assert session.get_settings() == before
-    guest.set_slots(20, 20)
+    guest.govern(True, 0.0)
     guest.close()
     assert session.get_settings() == before, "who has left changes nothing"
 
 
 def test_what_the_host_sets_meanwhile_holds_then_and_afterwards(session) -> None:
     guest = Guest(session)
-    guest.set_slots(4, 5)
     session.apply_settings({"tick_interval": 100, "unchoke_slots_limit": 50})
     guest.look_again()
     assert settings(session) == {
         "tick_interval": 100, "allowed_fast_set_size": 0, "unchoke_slots_limit": 50,
     }  # fmt: skip
     assert guest.free_slots == 50
-    guest.set_slots(4, 50)
     session.apply_settings({"allowed_fast_set_size": 3})  # nobody has looked since
     guest.close()
     assert settings(session) == {
@@ -55,11 +51,12 @@ def test_what_the_host_sets_meanwhile_holds_then_and_afterwards(session) -> None
     }  # fmt: skip
 
 
-def test_a_host_with_unlimited_slots_keeps_them(session) -> None:
-    session.apply_settings({"unchoke_slots_limit": -1})
+def test_as_many_are_served_for_free_as_the_host_serves(session) -> None:
     guest = Guest(session)
-    guest.set_slots(100, guest.free_slots)
-    assert settings(session, "unchoke_slots_limit") == {"unchoke_slots_limit": -1}
+    assert guest.free_slots == HOSTS["unchoke_slots_limit"]
+    session.apply_settings({"unchoke_slots_limit": -1})  # as many as want data
+    guest.look_again()
+    assert guest.free_slots == 64
     guest.close()
 
 

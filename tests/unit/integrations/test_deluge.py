@@ -255,6 +255,30 @@ def test_a_process_that_dies_leaves_an_ordinary_deluged_and_is_started_again(
     assert len(question.said) == 1, "who asked is told"
     reactor.pass_time(host.RESTART_S)
     assert (running.state, reactor.started) == (State.STARTING, 2)
+    _ends(running)
+    reactor.pass_time(2 * host.RESTART_S)
+    assert reactor.started == 3, "less often each time"
+
+
+def test_who_is_told_to_leave_before_the_extension_is_in_the_session_takes_it_out_again(
+    reactor: Reactor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "Guest", FakeGuest)
+    waiting: list[Any] = []
+
+    def later(call: Any, *arguments: Any) -> Any:
+        return SimpleNamespace(
+            addCallbacks=lambda done, failed: waiting.append(lambda: done(call(*arguments)))
+        )
+
+    made = Host(Twisted(reactor, Deferred, later), None, ["payer"], dict[bytes, Wanted])
+    made.start({})
+    assert made.stop().said == [None]
+    made.start({})
+    waiting[0]()
+    assert (FakeGuest.made.log, reactor.started) == (["close"], 0)
+    waiting[1]()
+    assert (made.state, reactor.started) == (State.STARTING, 1)
 
 
 def test_what_a_wallet_refuses_is_shown_and_not_tried_again(
