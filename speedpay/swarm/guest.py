@@ -2,7 +2,7 @@
 
 What is changed of the host's settings is in ``SETTINGS``; while payers compete, and the host has no upload
 limit, there is one that ``governor.py`` finds. All of it is as it was after ``give_back``. Rate limits that
-the host sets, its slots, its peer classes, its alerts and torrents are never touched.
+the host sets, its slots, its peer classes, its banned addresses, its alerts and torrents are never touched.
 
 To begin, ``look_again``, ``sight`` and ``give_back`` wait for libtorrent's network thread and may be called
 on another thread than the rest, which does not wait.
@@ -20,7 +20,7 @@ from speedpay.swarm.content import Description, check_info
 from speedpay.swarm.events import PeerEvent
 from speedpay.swarm.extension import Extension
 from speedpay.swarm.governor import UplinkGovernor
-from speedpay.swarm.torrent import Holdings, Torrent, TorrentStatus, ip_address
+from speedpay.swarm.torrent import Holdings, Torrent, TorrentStatus
 
 #: For as long as we are there; the reasons are in ``settings.py``.
 SETTINGS: Mapping[str, Any] = {"tick_interval": 10, "allowed_fast_set_size": 0}
@@ -51,7 +51,6 @@ class Guest:
         self._ours: dict[str, Any] = {}
         self._changes = 0
         self._left = False
-        self._banned: list[str] = []
         self._torrents: dict[bytes, Torrent] = {}
         self._governor = UplinkGovernor(self._govern)
         self._settings: Mapping[str, Any] = self._session.get_settings()
@@ -112,11 +111,6 @@ class Guest:
             self._governor.forget()
             self._restore(list(self._ours))
             self._left = True
-            if self._banned:
-                banned = self._session.get_ip_filter()
-                for address in self._banned:
-                    banned.add_rule(address, address, 0)
-                self._session.set_ip_filter(banned)
 
     def _limit(self) -> int | None:
         limit = self._hosts(_LIMIT)
@@ -165,23 +159,12 @@ class Guest:
             self._governor.saw(happened)
         return happened
 
-    def ban(self, address: str) -> None:
-        """Disconnect an IP address and refuse it, until ``give_back``."""
-        address = ip_address(address)
-        with self._lock:
-            known = self._session.get_ip_filter()
-            if self._left or known.access(address):
-                return  # the host's own list has it
-            self._banned.append(address)
-            known.add_rule(address, address, 1)
-            self._session.set_ip_filter(known)
-
     def sight(self, infohash: bytes, handle: Any) -> Sight | None:
         """A torrent of the host's; None once it has been removed. Raises Malformed where its description is
         one that we refuse."""
         torrent = self._torrents.get(infohash)
         if torrent is None or torrent._handle != handle:
-            torrent = Torrent(infohash, handle, infohash.hex(), self.ban)
+            torrent = Torrent(infohash, handle, infohash.hex())
             self._torrents[infohash] = torrent
         try:
             if torrent.description is None and handle.status().has_metadata:

@@ -309,8 +309,8 @@ class Host:
                 guest.extension.serve(connection, on)
             case wire.Competing(on):
                 self._competing = on
-            case wire.Banish(address):
-                guest.ban(address)
+            case wire.Ban(connection):
+                guest.extension.ban(connection)
             case wire.Noted(text):
                 _log.info("%s", text)
                 self.notes = [*self.notes, text][-_LOG_LINES:]

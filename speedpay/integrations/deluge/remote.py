@@ -26,8 +26,8 @@ Tell = Callable[[NamedTuple], None]
 class RemoteTorrent(Torrent):
     """A torrent as it was seen last."""
 
-    def __init__(self, infohash: bytes, sight: Sight, ban: Callable[[str], None]) -> None:
-        super().__init__(infohash, None, sight.status.name, ban)
+    def __init__(self, infohash: bytes, sight: Sight) -> None:
+        super().__init__(infohash, None, sight.status.name)
         self._sight = sight
         self.saw(sight)
 
@@ -62,6 +62,9 @@ class RemoteChannel:
     def serve(self, connection: int, on: bool) -> None:
         self._tell(wire.Serve(connection, on))
 
+    def ban(self, connection: int) -> None:
+        self._tell(wire.Ban(connection))
+
 
 class RemoteSwarm:
     """A session as ``swarm/session.py`` has it. ``hold`` says whether the channels of a torrent are ours;
@@ -93,7 +96,7 @@ class RemoteSwarm:
     def saw(self, infohash: bytes, sight: Sight) -> RemoteTorrent:
         torrent = self._torrents.get(infohash)
         if torrent is None:
-            torrent = self._torrents[infohash] = RemoteTorrent(infohash, sight, self.ban)
+            torrent = self._torrents[infohash] = RemoteTorrent(infohash, sight)
         torrent.saw(sight)
         if sight.status.finished and infohash not in self._finished:
             self._finished.add(infohash)
@@ -139,9 +142,6 @@ class RemoteSwarm:
 
     def set_slots(self, free: int) -> None:
         """How many peers deluged serves is deluged's; payers are served beside them."""
-
-    def ban(self, address: str) -> None:
-        self._tell(wire.Banish(address))
 
     async def govern_while(self, competing: Callable[[], object]) -> None:
         told = False

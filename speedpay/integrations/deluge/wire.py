@@ -96,8 +96,8 @@ class Competing(NamedTuple):
     on: bool
 
 
-class Banish(NamedTuple):
-    address: str
+class Ban(NamedTuple):
+    connection: int
 
 
 class Noted(NamedTuple):

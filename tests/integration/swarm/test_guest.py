@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import libtorrent as lt
 import pytest
 
 from speedpay.market.governor import SAMPLE_S
@@ -85,20 +84,6 @@ def test_without_a_limit_one_is_found_while_payers_compete_and_the_hosts_own_end
     assert guest.changed == SETTINGS
     guest.close()
     assert session.get_settings() == before | {"upload_rate_limit": 2 * MIB}
-
-
-def test_the_hosts_list_of_banned_addresses_stays_and_ours_is_lifted(session) -> None:
-    hosts = lt.ip_filter()
-    hosts.add_rule("10.0.0.1", "10.0.0.9", 1)
-    session.set_ip_filter(hosts)
-    guest = Guest(session)
-    guest.ban("10.0.0.5")
-    guest.ban("192.0.2.1")
-    banned = session.get_ip_filter()
-    assert [banned.access(one) for one in ("10.0.0.5", "192.0.2.1")] == [1, 1]
-    guest.close()
-    left = session.get_ip_filter()
-    assert [left.access(one) for one in ("10.0.0.1", "10.0.0.5", "192.0.2.1")] == [1, 1, 0]
 
 
 def test_a_torrent_of_the_hosts_is_seen_until_it_is_removed(lab) -> None:
