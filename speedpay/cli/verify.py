@@ -40,11 +40,12 @@ from speedpay.errors import (
 )
 from speedpay.ledger_api.client import LedgerClient
 from speedpay.proof.balance import Anchored
-from speedpay.proof.evidence import Evidence
+from speedpay.proof.evidence import Evidence, head_alone
 from speedpay.signing import Domain
 from speedpay.units import Amount
 from speedpay.wallet import files
 from speedpay.wallet.judgement import Mismatch, Own
+from speedpay.wallet.keeping import NOT_CHECKED
 from speedpay.wallet.keystore import Unlocked
 from speedpay.wallet.payout import Payout
 from speedpay.wallet.proofs import Proofs
@@ -192,10 +193,11 @@ def _verification(
     assert place.ledger_id is not None
     funds = funds_of(settings, opened, ledger)
     given = promised(settings)
+    domain = Domain(place.network, place.ledger_id)
     own = Own(
-        Domain(place.network, place.ledger_id), chain.bound, place.account, keys.chain.address,
+        domain, chain.bound, place.account, keys.chain.address,
         Payout(settings.home / "wallet", place, keys).named_at(), place.tenure.since,
-        funds.given(given), proofs.seen(), tuple(proofs.all()),
+        funds.given(given), proofs.seen(), (*proofs.all(), *_seen_by_clients(settings, domain)),
     )  # fmt: skip
     asked: LedgerClient | SpeedpayError = ledger
     try:
@@ -206,6 +208,22 @@ def _verification(
         if accept_spent:
             funds.accept_spent()
     return Verification(own, keys.identity, chain.vault, asked, proofs, funds.receipts)
+
+
+def _seen_by_clients(settings: Settings, domain: Domain) -> list[Evidence]:
+    """The ledger's heads as running clients saw them, from peers too; no leaf is among them."""
+    from speedpay.client.heads import Heads
+    from speedpay.client.store import Store
+
+    path = settings.home / "client.db"
+    if not path.exists():
+        return []
+    store = Store(path)
+    try:
+        known = Heads(store, domain, settings.home / "evidence").known().values()
+    finally:
+        store.close()
+    return [head_alone(one, domain, NOT_CHECKED) for one in known]
 
 
 def _report(

@@ -17,14 +17,10 @@ from speedpay.client import tables
 from speedpay.client.database import Database
 from speedpay.errors import Malformed, ProofBroken, SpeedpayError
 from speedpay.peer.messages import HeadMessage, decode, encode
-from speedpay.proof.evidence import CertifiedHead, Evidence
+from speedpay.proof.evidence import CertifiedHead, Evidence, head_alone
 from speedpay.proof.heads import KEPT
-from speedpay.proof.leaf import ACCOUNT_BYTES
 from speedpay.signing import Domain
 from speedpay.wallet import files
-
-#: In evidence that is about no account.
-_NOBODY = bytes(ACCOUNT_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +40,7 @@ class Contradiction:
         return HeadMessage.of(self.one, self.other)
 
     def evidence(self) -> Evidence:
-        head = self.one.signed.head
-        return Evidence(
-            self.domain, head.chain_id, head.vault, _NOBODY, self.says, head=self.one,
-            other_head=self.other,
-        )  # fmt: skip
+        return head_alone(self.one, self.domain, self.says, self.other)
 
     def error(self) -> ProofBroken:
         """What, why, and what next."""

@@ -130,6 +130,15 @@ class Evidence:
         return made
 
 
+def head_alone(
+    head: CertifiedHead, domain: Domain, verdict: str, other: CertifiedHead | None = None
+) -> Evidence:
+    """What a head says by itself, or against another: about no account."""
+    said = head.signed.head
+    nobody = bytes(ACCOUNT_BYTES)
+    return Evidence(domain, said.chain_id, said.vault, nobody, verdict, head=head, other_head=other)
+
+
 def _hex_or_none(value: bytes | None) -> str | None:
     return None if value is None else value.hex()
 

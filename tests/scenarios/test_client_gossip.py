@@ -209,6 +209,9 @@ def test_a_ledger_with_two_faces_is_caught_by_its_users_and_trade_ends_for_good(
     assert code == 10, err
     assert len({one["hash"] for one in shown["contradiction"]["heads"]}) == 2
     assert Path(shown["contradiction"]["evidence"]).exists()
+    code, out, _ = run("heads")
+    assert code == 10
+    assert "\nCONTRADICTION: the ledger signed two different heads for epoch 2\n" in out
     assert run("heads", "--go-on")[0] == 2, "nobody is there to say yes"
     code, out, err = run("heads", "--go-on", "-y")
     assert (code, out) == (0, "no head of this ledger was seen yet\n"), err

@@ -17,11 +17,14 @@ from typing import Any
 import pytest
 
 from speedpay.chain.address import to_base58
+from speedpay.client.heads import Heads
 from speedpay.client.publisher import Publisher
+from speedpay.client.store import Store
 from speedpay.config import Endpoint
 from speedpay.devnet.node import devnet
+from speedpay.ledger_api.client import LedgerClient
 from speedpay.proof.balance import BalanceProof
-from speedpay.proof.evidence import Evidence
+from speedpay.proof.evidence import CertifiedHead, Evidence
 from speedpay.proof.head import EpochHead, SignedHead
 from speedpay.units import Amount
 from tests.scenarios.anchored import SILENCE, Person, Town, town
@@ -157,6 +160,26 @@ def test_what_a_fresh_wallet_cannot_know_is_said(place: Town, alice: Person) -> 
     place.operator.settle()
     (said,) = nobody.ok("verify", "--json").json["not_checked"]
     assert "the leaf names no address" in said
+
+
+def test_a_head_that_a_peer_showed_a_client_is_held_against_the_ledgers(
+    place: Town, alice: Person
+) -> None:
+    epoch = alice.ok("verify", "--json").json["epoch"]
+    service = place.operator.service
+    with LedgerClient(place.url) as ledger:
+        shown = ledger.epoch(epoch).head
+    told_others = replace(shown.signed.head, liabilities=Amount(1))
+    signed = SignedHead.sign(service.keys.response, service.domain, told_others)
+    store = Store(alice.home / "client.db")
+    Heads(store, service.domain, alice.home).keep(CertifiedHead(signed, shown.certificate))
+    store.close()
+    evidence = _mismatch(
+        alice.run("verify", "--json"),
+        "head.prev",
+        f"the ledger signed two different heads for epoch {epoch}",
+    )
+    assert evidence.other_head == CertifiedHead(signed, shown.certificate)
 
 
 def test_a_vault_that_is_frozen_or_silent_is_warned_of(

@@ -229,11 +229,13 @@ def test_older_heads_of_an_honest_ledger_are_no_contradiction(client: Client) ->
 
 
 def test_only_the_newest_epochs_are_kept(client: Client) -> None:
-    honest = chain(KEPT + 10)
-    for head in honest:
+    honest = chain(KEPT + 3)
+    for head in honest[:KEPT]:
+        client.heads.keep(signed(head))
+    client.restart()
+    for head in (*honest[KEPT:], honest[0]):
         client.hear(ANN, head)
-    client.hear(ANN, honest[0])
-    assert sorted(client.heads.known()) == list(range(11, KEPT + 11))
+    assert sorted(client.heads.known()) == list(range(4, KEPT + 4))
 
 
 # ------------------------------------------------------------------------------ forgers and floods
@@ -388,12 +390,15 @@ def test_a_crash_between_seeing_and_stopping_is_no_way_out(
     assert Evidence.from_json(found.path.read_bytes()) == found.evidence()
 
 
-def test_another_client_of_the_user_stops_too(client: Client) -> None:
+def test_another_client_of_the_user_stops_too(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Two processes, one home: one knows the first head, the other hears of the twin."""
     other = Client(client.home)
     client.hear(ANN, HEADS["first"])
     other.hear(BEN, HEADS["twin"])
     convicted(other, "the ledger signed two different heads for epoch 1")
+    monkeypatch.setattr(shell, "PAUSE_S", 0.0)
     asyncio.run(asyncio.wait_for(client.gossip.run(), 30))
     convicted(client, "the ledger signed two different heads for epoch 1")
     other.store.close()
