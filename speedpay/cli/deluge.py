@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -18,6 +19,7 @@ from speedpay.units import Amount
 P = ParamSpec("P")
 R = TypeVar("R")
 _DEBIANS = "/var/lib/deluged/config"
+_START_S = 20.0
 
 
 def _config(command: Callable[P, R]) -> Callable[P, R]:
@@ -82,6 +84,10 @@ def enable(out: Output, config: Path | None) -> None:
                 hint="speedpay deluge install; then its log says why",
             )
         said = daemon.call("speedpay.get_status")
+        until = time.monotonic() + _START_S
+        while said["state"] == "starting" and time.monotonic() < until:
+            time.sleep(0.2)
+            said = daemon.call("speedpay.get_status")
     out.result(said, _status(said))
 
 
@@ -121,8 +127,8 @@ def set_(out: Output, settings: tuple[str, ...], torrent: str | None, config: Pa
     """Change settings, and show them. Nothing is changed when one of them is wrong.
 
     pay: off, auto or tokens per GiB; consumption, max_spend, max_price: as in speedpay get, for each torrent
-    that has none of its own. ask: the least that is taken for upload. home, passphrase_file, ledger_url:
-    whose wallet.
+    that has none of its own. ask: the least that is taken for upload, likewise.
+    home, passphrase_file, ledger_url: whose wallet.
     """
     given: dict[str, str] = {}
     for one in settings:

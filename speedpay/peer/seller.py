@@ -7,8 +7,8 @@ enqueued, interest and the time; every method returns the effects to perform, in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from speedpay.certificates import CertificateSet
 from speedpay.channel.life import State, Step, follow
@@ -62,12 +62,17 @@ _MAX_ENDED = 8
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What a seller offers to everyone: ``price`` is the least it takes."""
+    """What a seller offers to everyone: ``price`` is the least it takes, ``own`` the least for the torrents
+    (by infohash) that have one of their own."""
 
     price: Price
     classes: frozenset[MoneyClass]
     free_pool: Share
     min_escrow: Amount = ZERO
+    own: Mapping[bytes, Price] = field(default_factory=dict)
+
+    def least(self, infohash: bytes) -> Price:
+        return self.own.get(infohash, self.price)
 
 
 def _load(demands: Sequence[Demand], asking: Buying) -> int:
@@ -261,7 +266,7 @@ class Seller:
         until = utc - utc % ASK_PERIOD_S + ASK_PERIOD_S
         buying.ask_until = until
         ask = Ask(
-            max(1, until // ASK_PERIOD_S % 2**32), buying.key.public, self.terms.price,
+            max(1, until // ASK_PERIOD_S % 2**32), buying.key.public, self.terms.least(buying.infohash),
             self.terms.classes, self.terms.min_escrow, self.terms.free_pool, until, bytes(64),
         )  # fmt: skip
         return [Send(buying.connection, ask.signed(buying.key, self._domain), buying.key)]
@@ -280,11 +285,12 @@ class Seller:
         buying.state = follow(buying.state, Step.BID)
         if buying.price != bid.price:
             buying.bids = keep_bids(buying.bids, number, bid.price)
-        buying.bid_until, buying.taken = now + bid.valid_s, bid.price >= self.terms.price
+        least = self.terms.least(buying.infohash)
+        buying.bid_until, buying.taken = now + bid.valid_s, bid.price >= least
         demands = self._all_demands(now)
-        price = bid.price if bid.price >= self.terms.price else NO_PRICE
+        price = bid.price if bid.price >= least else NO_PRICE
         share = expected_share(demands, buying.demand(price), self.terms.free_pool)
-        offered = max(bid.price, self.terms.price)
+        offered = max(bid.price, least)
         quote = Quote(bid.bid_id, offered, bid.wanted_kb, share, _load(demands, buying))
         return [Send(buying.connection, quote), *self._judge(buying, now)]
 
@@ -294,7 +300,8 @@ class Seller:
             raise OverLimit("too many inquiries", field="inquiry")
         demands = self._all_demands(now)
         rates = expected_rates(
-            demands, buying.demand(NO_PRICE), inquiry.prices, self.terms.price,
+            demands, buying.demand(NO_PRICE), inquiry.prices,
+            self.terms.least(buying.infohash),
             self.terms.free_pool, self.uplink,
         )  # fmt: skip
         rates = tuple(min(rate, MAX_RATE) for rate in rates)

@@ -13,7 +13,7 @@ import libtorrent as lt
 import pytest
 
 from speedpay.client.download import Receipt
-from speedpay.errors import InvalidSetting, Unfinished
+from speedpay.errors import InvalidSetting, NotFound, Unfinished
 from speedpay.integrations.deluge.egg import PLUGIN
 from speedpay.units import MIB
 from tests.scenarios.clients import (
@@ -100,7 +100,7 @@ def test_deluged_pays_a_seeder_is_paid_by_a_buyer_and_is_ordinary_without_the_pl
         deluged.call("core.set_torrent_options", [torrent], {"max_upload_speed": -1})
         deluged.call("core.disable_plugin", PLUGIN)
         assert deluged.payers() == []
-        with pytest.raises(InvalidSetting, match="get_status"):
+        with pytest.raises(NotFound, match="not enabled"):
             deluged.status()
         free = asyncio.run(_buy(town, buyer, content, deluged))
         assert (free.paid.utok, free.byte_count) == (0, 2 * MIB)

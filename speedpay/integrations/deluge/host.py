@@ -84,7 +84,8 @@ class Twisted:
 
 
 class Host:
-    """``wanted`` says which torrents are to be paid for now. ``command`` starts the payer."""
+    """``wanted`` says which torrents are to be paid for now, ``asks`` which have an ask of their own.
+    ``command`` starts the payer."""
 
     def __init__(
         self,
@@ -92,6 +93,7 @@ class Host:
         session: Any,
         command: list[str],
         wanted: Callable[[], Mapping[bytes, Wanted]],
+        asks: Callable[[], Mapping[bytes, str]],
     ) -> None:
         self.state = State.OFF
         self.why = ""
@@ -101,6 +103,7 @@ class Host:
         self._session = session
         self._command = command
         self._wanted = wanted
+        self._asks = asks
         self._options: Mapping[str, str] = {}
         self._guest: Guest | None = None
         self._process: Any = None
@@ -152,7 +155,9 @@ class Host:
             self._fail(f"{self._command[0]} cannot be started: {error.strerror}")
             return
         self._process.pipes[0].registerProducer(self, True)
-        self._say(wire.Start(__version__, self._options, guest.uplink(), guest.free_slots))
+        self._say(
+            wire.Start(__version__, self._options, self._asks(), guest.uplink(), guest.free_slots)
+        )
 
     def stop(self) -> Any:
         """A Deferred: everybody is an ordinary peer again, and what was earned is redeemed, if it could be.

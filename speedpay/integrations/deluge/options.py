@@ -78,8 +78,8 @@ OPTIONS: Mapping[str, Option] = {
     "home": Option("", _home, each=False),
     "passphrase_file": Option("", _setting("passphrase_file"), each=False),
     "ledger_url": Option("", _setting("ledger_url"), each=False),
-    # Selling: the least that is taken, tokens per GiB.
-    "ask": Option("0", _price, each=False),
+    # Selling: the least that is taken, tokens per GiB; also of what a torrent that is not paid for uploads.
+    "ask": Option("0", _price, each=True),
     # Buying, for every torrent that has nothing else of its own.
     "pay": Option("off", _pay, each=True),
     "consumption": Option("", _setting("consumption"), each=True),

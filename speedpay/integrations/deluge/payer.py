@@ -76,7 +76,8 @@ class Payer:
         self._account = Account(place.account, keys, self._domain)
         self._ledger = AsyncLedgerClient(place.ledger_url, place.ledger_id, place.network)
         self.swarm = RemoteSwarm(tell, start.uplink, start.free_slots)
-        terms = Terms(chosen["ask"], frozenset(MoneyClass), DEFAULT_FREE_POOL)
+        own = {one: options.parsed({"ask": ask})["ask"] for one, ask in start.asks.items()}
+        terms = Terms(chosen["ask"], frozenset(MoneyClass), DEFAULT_FREE_POOL, own=own)
         self.client = Client(
             self.swarm, settings.home, self._account, self._ledger, terms, self._note
         )

@@ -38,6 +38,14 @@ class Torrents:
         """The common settings with this torrent's own over them."""
         return {**self._config["options"], **self._config["torrents"].get(torrent_id, {})}
 
+    def asks(self) -> dict[bytes, str]:
+        torrents = self._torrents()
+        return {
+            infohash_of(torrents[torrent_id].handle): own["ask"]
+            for torrent_id, own in self._config["torrents"].items()
+            if "ask" in own and torrent_id in torrents
+        }
+
     def wanted(self) -> dict[bytes, Wanted]:
         torrents, found = self._torrents(), {}
         for gone in self._infohashes.keys() - torrents.keys():
@@ -110,7 +118,7 @@ def make(command: list[str]) -> Plugin:
             self._manager = manager
             self._host = Host(
                 Twisted(reactor, defer.Deferred, threads.deferToThread), core.session, command,
-                self._torrents.wanted,
+                self._torrents.wanted, self._torrents.asks,
             )  # fmt: skip
 
         # ---- as a component ----
@@ -206,9 +214,11 @@ def make(command: list[str]) -> Plugin:
 
         @rpc(_LEVEL_ADMIN)
         def set_torrent(self, torrent_id: Any, config: Any) -> Any:
-            """Settings of one torrent's own: pay, consumption, max_spend, max_price. An empty dictionary:
-            the common ones again. They take effect at once; what was paid so far counts."""
+            """Settings of one torrent's own: ask, pay, consumption, max_spend, max_price. An empty
+            dictionary: the common ones again. They take effect at once, ``ask`` once what runs has settled;
+            what was paid so far counts."""
             known, given = self._known(torrent_id), checked(config, each=True)
+            asked = self._torrents.asks()
             own = {**self._config["torrents"]}
             if given:
                 own[known] = {**own.get(known, {}), **given}
@@ -218,6 +228,7 @@ def make(command: list[str]) -> Plugin:
                 name: value for name, value in own.items() if name in self._manager.torrents
             }
             self._config.save()
+            return self.restart() if self._torrents.asks() != asked else None
 
         def _known(self, torrent_id: Any) -> str:
             if torrent_id not in self._manager.torrents:

@@ -95,7 +95,7 @@ class Daemon:
             raise
 
     def call(self, method: str, *arguments: Any) -> Any:
-        """Raises InvalidSetting with what deluged says against it."""
+        """Raises InvalidSetting with what deluged says against it, NotFound where the plugin is missing."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps([method, arguments]) + "\n")
         self._process.stdin.flush()
@@ -125,6 +125,8 @@ class Daemon:
         if not line:
             raise NotFound("deluged is gone", field="config")
         answer = json.loads(line)
+        if "invalid function: speedpay." in answer.get("error", ""):
+            raise NotFound("the plugin is not enabled there", hint="speedpay deluge enable")
         if "error" in answer:
             raise InvalidSetting(answer["error"], field="deluged")
         return answer["result"]

@@ -20,11 +20,12 @@ SPEAKS = 3
 
 
 class Start(NamedTuple):
-    """The first message. ``version``: of the program that runs in deluged; the rest as in ``options.py``
-    and ``Uplink``."""
+    """The first message. ``version``: of the program that runs in deluged; ``asks``: by infohash, of torrents
+    that have one of their own; the rest as in ``options.py`` and ``Uplink``."""
 
     version: str
     options: Mapping[str, str]
+    asks: Mapping[bytes, str]
     uplink: int | None
     free_slots: int
 

@@ -86,6 +86,9 @@ def test_only_torrents_that_are_to_be_paid_for_and_not_complete_are_followed() -
     assert list(torrents.wanted()) == [b"a"], "what was begun is settled"
     config["torrents"]["a"] = {"max_spend": "1"}
     assert torrents.wanted()[b"a"].options["max_spend"] == "1"
+    config["torrents"]["b"] = {"ask": "2"}
+    config["torrents"]["gone"] = {"ask": "3"}
+    assert torrents.asks() == {b"b": "2"}, "also what is complete is sold"
     del here["a"]
     assert torrents.wanted() == {}
 
@@ -206,10 +209,12 @@ def reactor() -> Reactor:
 @pytest.fixture
 def running(reactor: Reactor, monkeypatch: pytest.MonkeyPatch) -> Host:
     monkeypatch.setattr(host, "Guest", FakeGuest)
-    made = Host(Twisted(reactor, Deferred, _now), None, ["payer"], dict[bytes, Wanted])
+    made = Host(
+        Twisted(reactor, Deferred, _now), None, ["payer"], dict[bytes, Wanted], dict[bytes, str]
+    )
     made.start({"pay": "auto"})
     assert (made.state, reactor.reading) == (State.STARTING, False)
-    assert reactor.said == [wire.Start(__version__, {"pay": "auto"}, None, 4)]
+    assert reactor.said == [wire.Start(__version__, {"pay": "auto"}, {}, None, 4)]
     _says(made, wire.Told(wire.Saying.RUNNING))
     assert (made.state, reactor.reading) == (State.RUNNING, True)
     return made
@@ -271,7 +276,9 @@ def test_who_is_told_to_leave_before_the_extension_is_in_the_session_takes_it_ou
             addCallbacks=lambda done, failed: waiting.append(lambda: done(call(*arguments)))
         )
 
-    made = Host(Twisted(reactor, Deferred, later), None, ["payer"], dict[bytes, Wanted])
+    made = Host(
+        Twisted(reactor, Deferred, later), None, ["payer"], dict[bytes, Wanted], dict[bytes, str]
+    )
     made.start({})
     assert made.stop().said == [None]
     made.start({})
@@ -322,7 +329,9 @@ def test_without_the_extension_deluged_stays_as_it_is(
 ) -> None:
     monkeypatch.setattr(FakeGuest, "refuses", NativeUnavailable("no libtorrent", hint=None))
     monkeypatch.setattr(host, "Guest", FakeGuest)
-    made = Host(Twisted(reactor, Deferred, _now), None, ["payer"], dict[bytes, Wanted])
+    made = Host(
+        Twisted(reactor, Deferred, _now), None, ["payer"], dict[bytes, Wanted], dict[bytes, str]
+    )
     made.start({})
     assert (made.state, made.why, reactor.started) == (State.FAILED, "no libtorrent", 0)
     assert made.changed == {}

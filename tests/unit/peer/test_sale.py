@@ -455,6 +455,21 @@ def test_a_higher_ask_does_not_touch_a_bid_that_was_quoted() -> None:
     assert pair.buying.state is State.PAUSED
 
 
+def test_a_torrent_may_have_an_ask_of_its_own_and_a_bid_below_it_buys_the_free_lane() -> None:
+    dear, cheap = bytes([1]) * 20, bytes([2]) * 20
+    terms = Terms(Price(10), frozenset(MoneyClass), Share(250_000), own={dear: Price(500)})
+    seller, utc = Seller(DOMAIN, CERTIFICATES, terms), 1_900_000_000
+    for connection, infohash, price in ((1, dear, 500), (2, cheap, 10)):
+        (said,) = seller.met(connection, PAYEE, f"place{connection}", True, utc, infohash)
+        assert isinstance(said, Send)
+        assert isinstance(said.message, Ask)
+        assert said.message.price == Price(price)
+        quoted, *_ = seller.message(connection, 1, Bid(1, Price(100), 30, 1024), 0.0, utc)
+        assert isinstance(quoted, Send)
+        assert isinstance(quoted.message, Quote)
+        assert quoted.message.price == Price(max(price, 100))
+
+
 def test_stopping_what_we_buy_from_a_peer_does_not_end_the_billing_of_what_it_buys() -> None:
     pair = Pair().start()
     pair.seller.left(1, 50, StopMessage(bytes(32), ZERO, 0))
