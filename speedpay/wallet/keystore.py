@@ -34,9 +34,9 @@ from speedpay.errors import (
     SpeedpayError,
 )
 from speedpay.ledger_api.bound import BoundVault
-from speedpay.ledger_api.owners import Consent
 from speedpay.wallet import files
 from speedpay.wallet.keys import SEED_BYTES, Keys
+from speedpay.wallet.tenure import FIRST, Hex16, HexAddress, StoredTenure, Tenure
 
 SCRYPT_N = 2**17  # OWASP's first choice for scrypt with r=8, p=1: 128 MiB, about 0.3 s
 _SCRYPT_R, _SCRYPT_P = 8, 1
@@ -48,32 +48,8 @@ _SALT_BYTES, _NONCE_BYTES, _TAG_BYTES = 16, 12, 16
 MAX_FILE_BYTES = 64 * 1024
 MIN_PASSPHRASE, MAX_PASSPHRASE = 8, 1024
 
-Hex16 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{32}\Z")]
 Hex32 = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{64}\Z")]
 HexNonce = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{24}\Z")]
-HexKey = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{66}\Z")]
-HexSignature = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{128}\Z")]
-HexAddress = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{40}\Z")]
-
-
-@dataclass(frozen=True, slots=True)
-class KeyChange:
-    """An order to change the account's key that was begun. Nobody knows whether the ledger has done it;
-    until it says so, it is asked for once more under the same idempotency key."""
-
-    consent: Consent
-    idempotency_key: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Tenure:
-    """How the wallet holds its account: by the key after ``changes`` changes, and no more at all once
-    another key has it (``given_to``, 33 bytes). ``since``: when it came from somebody, unix seconds."""
-
-    changes: int = 0
-    pending: KeyChange | None = None
-    given_to: bytes | None = None
-    since: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +61,7 @@ class Place:
     ledger_id: bytes | None = None  # 32 bytes; once set, no other ledger is believed
     account: bytes | None = None  # 16 bytes
     chain: BoundVault | None = None  # once known, no other vault is believed
-    tenure: Tenure = Tenure()
+    tenure: Tenure = FIRST
 
     @property
     def has_account(self) -> bool:
@@ -121,13 +97,6 @@ class _Chain(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     token: HexAddress
 
 
-class _Tenure(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    changes: Annotated[int, msgspec.Meta(ge=0, lt=2**31)] = 0
-    pending: tuple[HexKey, HexAddress, HexSignature, Hex16] | None = None
-    given_to: HexKey | None = None
-    since: Annotated[int, msgspec.Meta(ge=0, lt=2**40)] | None = None
-
-
 # omit_defaults: a wallet from before there was a chain reads as the bytes that it was.
 class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     speedpay_wallet: int
@@ -138,7 +107,7 @@ class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     scrypt: _ScryptParameters
     nonce: HexNonce
     chain: _Chain | None = None
-    tenure: _Tenure | None = None
+    tenure: StoredTenure | None = None
 
     def place(self) -> Place:
         return Place(
@@ -147,18 +116,8 @@ class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
             bytes.fromhex(self.ledger_id) if self.ledger_id else None,
             bytes.fromhex(self.account) if self.account else None,
             self._bound_vault(),
-            self._read_tenure(),
+            self.tenure.read(self.account) if self.tenure else FIRST,
         )
-
-    def _read_tenure(self) -> Tenure:
-        found, pending = self.tenure or _Tenure(), None
-        if found.pending is not None:
-            if self.account is None:
-                raise ValueError("a change of the key of no account")
-            key, payout, signature, order = (bytes.fromhex(part) for part in found.pending)
-            pending = KeyChange(Consent(bytes.fromhex(self.account), key, payout, signature), order)
-        given_to = bytes.fromhex(found.given_to) if found.given_to else None
-        return Tenure(found.changes, pending, given_to, found.since)
 
     def _bound_vault(self) -> BoundVault | None:
         found = self.chain
@@ -302,7 +261,7 @@ def _seal(unlocked: Unlocked) -> bytes:
             scrypt=unlocked._scrypt,
             nonce=nonce.hex(),
             chain=_chain(place.chain),
-            tenure=_tenure(place.tenure),
+            tenure=StoredTenure.of(place.tenure),
         )
     )
     sealed = AESGCM(unlocked._sealing_key).encrypt(nonce, unlocked._seed, header_line)
@@ -312,19 +271,6 @@ def _seal(unlocked: Unlocked) -> bytes:
 
 def _held(unlocked: Unlocked, place: Place) -> Unlocked:
     return replace(unlocked, place=place, keys=unlocked.keys_after(place.tenure.changes))
-
-
-def _tenure(tenure: Tenure) -> _Tenure | None:
-    if tenure == Tenure():
-        return None
-    pending, made = tenure.pending, None
-    if pending is not None:
-        consent = pending.consent
-        parts = (consent.public_key, consent.payout, consent.signature, pending.idempotency_key)
-        key, payout, signature, order = (part.hex() for part in parts)
-        made = (key, payout, signature, order)
-    given_to = tenure.given_to.hex() if tenure.given_to else None
-    return _Tenure(tenure.changes, made, given_to, tenure.since)
 
 
 def _chain(bound: BoundVault | None) -> _Chain | None:

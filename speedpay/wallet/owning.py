@@ -20,7 +20,8 @@ from speedpay.ledger_api.signed import IDEMPOTENCY_KEY_BYTES, account_id
 from speedpay.signing import Domain
 from speedpay.units import ZERO, Amount
 from speedpay.wallet.funds import open_account
-from speedpay.wallet.keystore import KeyChange, Keystore, Tenure, Unlocked
+from speedpay.wallet.keystore import Keystore, Unlocked
+from speedpay.wallet.tenure import KeyChange, Tenure
 
 #: How many changes of key are tried when only the words are left; each is one small question.
 MOST_CHANGES = 64

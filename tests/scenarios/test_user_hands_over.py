@@ -25,8 +25,9 @@ from speedpay.units import Amount, MoneyClass, Share
 from speedpay.wallet import files, owning
 from speedpay.wallet.funds import open_account
 from speedpay.wallet.keys import new_words, seed_from_words
-from speedpay.wallet.keystore import Keystore, Place, Tenure, Unlocked
+from speedpay.wallet.keystore import Keystore, Place, Unlocked
 from speedpay.wallet.payout import Payout
+from speedpay.wallet.tenure import Tenure
 from tests.unit.ledger.desk import new_key
 
 PASSPHRASE = "correct horse battery"

@@ -27,12 +27,11 @@ from speedpay.wallet.keys import Keys
 from speedpay.wallet.keystore import (
     MAX_FILE_BYTES,
     SCRYPT_N,
-    KeyChange,
     Keystore,
     Place,
-    Tenure,
     Unlocked,
 )
+from speedpay.wallet.tenure import KeyChange, Tenure
 
 SEED = bytes(range(64))
 PASSPHRASE = "correct horse battery"
