@@ -163,7 +163,10 @@ def _network(text: str, field: str) -> str:
 def _path_or_none(text: str, field: str) -> Path | None:
     if "\0" in text:
         raise InvalidSetting("must be a path", field=field)
-    return Path(text).expanduser() if text else None
+    try:
+        return Path(text).expanduser() if text else None
+    except RuntimeError as error:
+        raise InvalidSetting("begins with a user that is not known here", field=field) from error
 
 
 def _share(text: str, field: str) -> Share:

@@ -215,3 +215,9 @@ def test_an_address_is_shown_as_it_is_typed(text: str) -> None:
 def test_a_variable_that_is_no_setting_is_found() -> None:
     environment = {"SPEEDPAY_HOME": "/x", "SPEEDPAY_LISTEN": "", "SPEEDPAY_LEDGER": "", "PATH": ""}
     assert unknown_variables(environment) == ["SPEEDPAY_LEDGER"]
+
+
+def test_the_home_of_a_user_that_is_not_known_is_refused(home: dict[str, str]) -> None:
+    with pytest.raises(InvalidSetting) as refused:
+        load({"passphrase_file": "~nobody-of-that-name/x"}, home)
+    assert refused.value.field == "passphrase_file"
