@@ -55,11 +55,11 @@ def answer(*words: str) -> subprocess.CompletedProcess[str]:
 
 # ------------------------------------------------------------------------------------- the commands
 
-#: scripts/test hands what it does not know to pytest.
-FRONTS = ["bench", "build_contracts", "demo", "lock", "make_vectors", "plot", "setup"]
+#: scripts/test and scripts/sanitize hand what they do not know to pytest.
+FRONTS = ["bench", "build_contracts", "demo", "fuzz", "lock", "make_vectors", "plot", "setup"]
 
 
-@pytest.mark.parametrize("name", [*FRONTS, "test"])
+@pytest.mark.parametrize("name", [*FRONTS, "sanitize", "test"])
 @pytest.mark.parametrize("flag", ["--help", "-h"])
 def test_every_script_says_what_it_does(name: str, flag: str) -> None:
     said = answer(name, flag)

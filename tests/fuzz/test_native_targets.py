@@ -11,6 +11,8 @@ import pytest
 
 from tests.fuzz.native_targets import CORPUS, TARGETS, build, is_possible, run
 
+RUNS = 2000
+
 pytestmark = [
     pytest.mark.skipif(bool(is_possible()), reason=f"{is_possible()}: ./scripts/setup installs it"),
     pytest.mark.timeout(300),
@@ -19,9 +21,9 @@ pytestmark = [
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_no_input_breaks_what_reads_a_peer(tmp_path: Path, name: str) -> None:
-    done = run(name, build(name, tmp_path), tmp_path, runs=4000)
+    done = run(name, build(name, tmp_path), tmp_path, runs=RUNS)
     assert not done.broken, done.broken
-    assert done.executions >= 4000
+    assert done.executions >= RUNS
     print(f"fuzz: {name}: {done.executions} executions, 0 broken")
 
 
