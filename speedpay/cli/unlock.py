@@ -10,11 +10,11 @@ import click
 
 from speedpay.cli.output import Output
 from speedpay.config import Settings
-from speedpay.errors import InvalidSetting, NotFound
+from speedpay.errors import InvalidSetting
 from speedpay.ledger_api.client import LedgerClient
 from speedpay.wallet.funds import Funds
 from speedpay.wallet.keystore import Place, Unlocked, check_new_passphrase
-from speedpay.wallet.opening import applied, keystore_of, passphrase_in
+from speedpay.wallet.opening import applied, check_account, keystore_of, passphrase_in
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -41,24 +41,13 @@ def unlock(out: Output, settings: Settings, *, with_account: bool = True) -> Unl
     """
     keystore = keystore_of(settings)
     place = applied(keystore.place(), settings)
-    if with_account and place.account is None:
-        raise NotFound("the wallet has no account yet", hint="speedpay wallet open")
-    if with_account and place.tenure.given_to is not None:
-        raise NotFound(given_away(place))
+    if with_account:
+        check_account(place)
     if place.tenure.pending is not None:
         key = place.tenure.pending.consent.public_key.hex()
         out.note(f"The account is on its way to the key {key}; repeat the command that began it.")
     unlocked = keystore.unlock(passphrase_of(out, settings))
     return replace(unlocked, place=applied(unlocked.place, settings))
-
-
-def given_away(place: Place) -> str:
-    assert place.account is not None
-    assert place.tenure.given_to is not None
-    return (
-        f"the account {place.account.hex()} was handed over to the key {place.tenure.given_to.hex()},"
-        " and this wallet can do nothing with it any more"
-    )
 
 
 def ledger_of(place: Place) -> LedgerClient:

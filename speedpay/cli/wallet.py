@@ -12,7 +12,6 @@ from speedpay.cli.output import Output, clean, examples, pass_output, tokens_tex
 from speedpay.cli.unlock import (
     MAX_INPUT_CHARS,
     funds_of,
-    given_away,
     ledger_of,
     passphrase_of,
     unlock,
@@ -25,7 +24,7 @@ from speedpay.errors import AlreadyExists, NotFound, SpeedpayError
 from speedpay.ledger_api.client import LedgerClient
 from speedpay.wallet.keys import new_words, seed_from_words
 from speedpay.wallet.keystore import Place, Unlocked
-from speedpay.wallet.opening import applied, keystore_of
+from speedpay.wallet.opening import applied, given_away, keystore_of
 from speedpay.wallet.owning import open_or_find
 from speedpay.wallet.payout import Payout
 

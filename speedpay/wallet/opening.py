@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from speedpay.config import Settings
-from speedpay.errors import InvalidSetting, KeystoreLocked, WrongLedger, WrongNetwork
+from speedpay.errors import InvalidSetting, KeystoreLocked, NotFound, WrongLedger, WrongNetwork
 from speedpay.wallet.keystore import MAX_PASSPHRASE, Keystore, Place
 
 _MAX_CHARS = 4096  # more is the wrong file
@@ -30,6 +30,23 @@ def applied(place: Place, settings: Settings) -> Place:
         )
     url = settings.ledger_url if settings.chosen("ledger_url") else place.ledger_url
     return replace(place, ledger_url=url, ledger_id=place.ledger_id or settings.ledger_id)
+
+
+def check_account(place: Place) -> None:
+    """Raises NotFound where there is none, or it is another's by now."""
+    if place.account is None:
+        raise NotFound("the wallet has no account yet", hint="speedpay wallet open")
+    if place.tenure.given_to is not None:
+        raise NotFound(given_away(place))
+
+
+def given_away(place: Place) -> str:
+    assert place.account is not None
+    assert place.tenure.given_to is not None
+    return (
+        f"the account {place.account.hex()} was handed over to the key {place.tenure.given_to.hex()},"
+        " and this wallet can do nothing with it any more"
+    )
 
 
 def passphrase_in(path: Path) -> str:

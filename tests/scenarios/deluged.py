@@ -108,6 +108,10 @@ class Deluged:
         found: dict[str, Any] = self.call("core.get_torrent_status", torrent_id, keys)
         return found
 
+    def maps(self) -> list[str]:
+        """What deluged has in its memory, by file."""
+        return Path(f"/proc/{self.process.pid}/maps").read_text().splitlines()
+
     def payers(self) -> list[int]:
         """The processes beside it."""
         found = []

@@ -15,6 +15,7 @@ import pytest
 from speedpay.client.download import Receipt
 from speedpay.errors import InvalidSetting, NotFound, Unfinished
 from speedpay.integrations.deluge.egg import PLUGIN
+from speedpay.swarm.extension import load_native
 from speedpay.units import MIB
 from tests.scenarios.clients import (
     PORT,
@@ -31,6 +32,8 @@ from tests.scenarios.clients import (
     until,
 )
 from tests.scenarios.deluged import Deluged, deluged_in
+
+SITE_PACKAGES = "/site-packages/"
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +75,8 @@ def test_deluged_pays_a_seeder_is_paid_by_a_buyer_and_is_ordinary_without_the_pl
     seeding = town.seed(seller, content, origin, "--up-limit", "2MiB/s")
     with deluged_in(tmp_path) as deluged:
         deluged.enable(user)
+        ours = {line.split()[-1] for line in deluged.maps() if SITE_PACKAGES in line}
+        assert ours == {load_native().__file__}, "of our libraries deluged has but the extension"
         with pytest.raises(InvalidSetting, match="max_spend: must be"):
             deluged.call("speedpay.set_config", {"pay": "auto", "max_spend": "-1"})
         assert deluged.call("speedpay.get_config")["pay"] == "off", "refused as a whole"
@@ -106,6 +111,7 @@ def test_deluged_pays_a_seeder_is_paid_by_a_buyer_and_is_ordinary_without_the_pl
         assert (free.paid.utok, free.byte_count) == (0, 2 * MIB)
 
 
+@pytest.mark.long
 def test_when_deluged_is_killed_what_it_sold_is_redeemed_and_it_comes_back_as_it_was(
     town: Town, tmp_path: Path
 ) -> None:

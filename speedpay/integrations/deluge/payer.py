@@ -33,7 +33,7 @@ from speedpay.market.bidder import Formula
 from speedpay.peer.seller import Terms
 from speedpay.signing import Domain
 from speedpay.units import MoneyClass, Price
-from speedpay.wallet.opening import applied, keystore_of, passphrase_in
+from speedpay.wallet.opening import applied, check_account, keystore_of, passphrase_in
 
 _log = logging.getLogger(__name__)
 #: A download that could not be paid for, with the ledger away for example, is tried again after this.
@@ -63,8 +63,10 @@ class Payer:
         settings = _settings(chosen["home"], start.options)
         keystore = keystore_of(settings)
         place = applied(keystore.place(), settings)
-        if place.account is None or place.ledger_id is None:
-            raise NotFound("the wallet has no account yet", hint="speedpay wallet open")
+        check_account(place)
+        assert place.account is not None
+        if place.ledger_id is None:
+            raise NotFound("the wallet has no ledger yet", hint="speedpay wallet open")
         if settings.passphrase_file is None:
             raise SpeedpayError(
                 "nobody types a passphrase here: name a file", field="passphrase_file"
@@ -82,6 +84,8 @@ class Payer:
             self.swarm, settings.home, self._account, self._ledger, terms, self._note
         )
         self.swarm.hold = self.client.hold
+        # No torrent's; also while none is traded, nobody may change the wallet's key under us.
+        self.client.hold(bytes(20))
         self._paying: dict[bytes, Paying] = {}
         #: Those whose options have changed: they still settle, and must not be paid for twice at a time.
         self._ending: dict[bytes, asyncio.Task[None]] = {}
