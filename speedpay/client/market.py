@@ -37,6 +37,7 @@ from speedpay.peer.buyer import Buyer
 from speedpay.peer.conversation import Conversation
 from speedpay.peer.effects import (
     AddEscrow,
+    Allow,
     AwaitClose,
     Ban,
     Effect,
@@ -311,7 +312,7 @@ class Market:
     def _message(self, event: events.Message, now: float) -> None:
         self.protocol_bytes += len(event.payload) + _FRAME_BYTES
         peer = self.peers.get(event.connection)
-        if peer is None:
+        if peer is None or peer.banned:
             return
         utc = int(time.time())
         try:
@@ -405,6 +406,8 @@ class Market:
                     self.await_close(effect.channel)
                 case Redeem():
                     self.redeemer.redeem(effect.channel, close=True)
+                case Allow():
+                    self._swarm.extension.allow(effect.connection, effect.more)
                 case Ban():
                     self._banned(effect.connection, effect.reason)
                 case Note():
@@ -468,7 +471,9 @@ class Market:
 
     def _banned(self, connection: int, reason: str) -> None:
         """Who sent all of a bad piece libtorrent has banned itself."""
-        if peer := self.peers.get(connection):
+        peer = self.peers.get(connection)
+        if peer and not peer.banned:
+            peer.banned = True  # what it said before it was cut off is not heard any more
             self._note(f"{peer.address} was banned: {reason}")
 
     # --- the ledger ------------------------------------------------------------------------------

@@ -39,6 +39,7 @@ class Peer:
     ask: Ask | None = None
     interesting: bool = False
     wants: bool = False
+    banned: bool = False
     agreed: bytes = b""
     place: str = field(init=False)
 

@@ -65,9 +65,19 @@ class Window:
         return min(self.size_bytes, trusted, escrow_left.bytes_at_floor(price))
 
     def is_full(self, price: Price, escrow_left: Amount) -> bool:
-        """Nothing can be paid of less than one µtok: at the lowest prices the window is that."""
+        return self._room(price, escrow_left) <= 0
+
+    def room_bytes(self, price: Price, escrow_left: Amount) -> int:
+        """How many more may leave at ``price`` before it is full."""
+        return max(0, -(-self._room(price, escrow_left) // price.utok_per_mib))
+
+    def _room(self, price: Price, escrow_left: Amount) -> int:
+        """In µtok·byte/MiB. Nothing can be paid of less than one µtok: at the lowest prices the window is
+        that."""
+        if not escrow_left:
+            return 0
         limit = self.limit_bytes(price, escrow_left) * price.utok_per_mib
-        return not escrow_left or self.exposure(price) >= max(limit, MIB)
+        return max(limit, MIB) - self.exposure(price)
 
     def served(self, byte_count: int, price: Price, bid: Price | None = None) -> Window:
         """``price``: of the block's request; ``bid``: now in force, if that is another."""

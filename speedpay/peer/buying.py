@@ -8,7 +8,7 @@ from speedpay.channel.life import State
 from speedpay.channel.payee import PayeeChannel
 from speedpay.channel.receipt import NO_INFOHASH
 from speedpay.market.allocator import Demand
-from speedpay.market.window import FORGIVEN_BYTES, FORGIVEN_DIVISOR, Window
+from speedpay.market.window import FORGIVEN_BYTES, FORGIVEN_DIVISOR, WINDOW_MAX_BYTES, Window
 from speedpay.peer.bids import Bids
 from speedpay.peer.bucket import Bucket
 from speedpay.signing import SigningKey
@@ -28,7 +28,8 @@ class Buying:
     ``billing``: (number of our message, on): from which of our messages on served bytes are billed, or
     not. ``held``: the buyer asked for the pause. ``ended``: channels that ended on this connection, with
     the total held and the bytes billed. ``billed_at``: the price of the newest block on the bill.
-    ``infohash``: 20 bytes, of what is sold.
+    ``infohash``: 20 bytes, of what is sold. ``sent_bytes``: payload that left so far, billed or not, and
+    ``allowed``: the total of that at which the native side withholds.
     """
 
     connection: int
@@ -54,6 +55,8 @@ class Buying:
         default_factory=lambda: Bucket(RECEIPTS_PER_S, RECEIPT_BURST, RECEIPT_BURST)
     )
     infohash: bytes = NO_INFOHASH
+    sent_bytes: int = 0
+    allowed: int | None = None
 
     @property
     def price(self) -> Price:
@@ -72,8 +75,23 @@ class Buying:
             return ZERO
         return self.channel.statement.escrow - self.channel.accepted
 
+    @property
+    def unpaid_bytes(self) -> int:
+        """At the bid in force, less what is forgiven; negative when paid ahead."""
+        return self.window.exposure(self.price) // max(1, self.price.utok_per_mib)
+
     def demand(self, price: Price) -> Demand:
         return Demand(self.connection, price, self.place)
+
+    def room_bytes(self) -> int | None:
+        """How many more may leave before the window is full; None where that is not to be enforced.
+
+        Beyond the first 4 MiB the window is trust that was paid for, and its owner may take a few
+        milliseconds of the line more before we look.
+        """
+        if self.state is not State.ACTIVE or self.window.size_bytes >= WINDOW_MAX_BYTES:
+            return None
+        return self.window.room_bytes(self.price, self.escrow_left) if self.price else None
 
     def uses(self, channel: bytes) -> bool:
         return self.channel is not None and self.channel.statement.channel == channel

@@ -89,6 +89,14 @@ class Withhold:
 
 
 @dataclass(frozen=True, slots=True)
+class Allow:
+    """Withhold by itself once so many bytes more have left than the seller has heard of; None: any number."""
+
+    connection: int
+    more: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Ban:
     connection: int
     reason: str
@@ -103,5 +111,5 @@ class Note:
 
 Effect = (
     Send | LockEscrow | AddEscrow | SavePayer | SavePayee | SaveReceipt | Redeem | AwaitClose | Withhold
-    | Ban | Note
+    | Allow | Ban | Note
 )  # fmt: skip

@@ -25,11 +25,12 @@ from speedpay.errors import (
     WrongChannel,
 )
 from speedpay.market.allocator import Demand
+from speedpay.market.debts import Debts
 from speedpay.market.quote import expected_rates, expected_share
 from speedpay.market.window import Trust, Window
 from speedpay.peer.bids import keep_bids, price_in_force
 from speedpay.peer.buying import Buying, Past
-from speedpay.peer.effects import Effect, Redeem, SavePayee, Send, Withhold
+from speedpay.peer.effects import Allow, Effect, Redeem, SavePayee, Send, Withhold
 from speedpay.peer.messages import (
     MAX_LOAD,
     MAX_RATE,
@@ -108,6 +109,7 @@ class Seller:
         #: Channels that take no vouchers any more, and their expiry, after which any would be refused.
         self._closed: dict[bytes, int] = {}
         self._past: dict[bytes, Past] = {}
+        self._debts = Debts()
 
     # --- what peers do ---------------------------------------------------------------------------
 
@@ -159,8 +161,7 @@ class Seller:
         buying = self._buying.get(connection)
         if buying is None:
             return "no account"
-        exposure = buying.window.exposure(buying.price) // max(1, buying.price.utok_per_mib)
-        return f"{exposure} of {buying.window.size_bytes} B unpaid, {buying.escrow_left} tok left"
+        return f"{buying.unpaid_bytes} of {buying.window.size_bytes} B unpaid, {buying.escrow_left} tok left"
 
     def has_channel(self, connection: int, channel: bytes) -> bool:
         """Whether this connection buys, or bought, from us on ``channel`` (stop and pause go both ways)."""
@@ -189,8 +190,11 @@ class Seller:
     ) -> list[Effect]:
         """Payload was enqueued to this peer, in order with the messages of its connection."""
         buying = self._buying.get(connection)
-        if buying is None or buying.channel is None or not buying.bills(sent_count):
+        if buying is None:
             return []
+        buying.sent_bytes += byte_count
+        if buying.channel is None or not buying.bills(sent_count):
+            return self._allow(buying)
         buying.billed_at = price_in_force(buying.bids, asked_after)
         buying.window = buying.window.served(byte_count, buying.billed_at, buying.price)
         return self._judge(buying, now)
@@ -202,6 +206,7 @@ class Seller:
         identity = buying.channel.statement.channel
         past = self._past.get(identity, Past())
         unpaid = max(0, buying.window.exposure(buying.price))
+        self._debts.left(buying.place, buying.unpaid_bytes, now)
         self._past[identity] = Past(
             past.unpaid + unpaid, past.billed_bytes + buying.window.billed_bytes
         )
@@ -353,6 +358,8 @@ class Seller:
         past = self._past.get(identity, Past())
         if past.is_too_much(buying.price):
             raise ChannelClosed("left too much unpaid before", field="statement.channel")
+        if identity not in self._channels and self._debts.is_too_much(buying.place, now):
+            raise OverLimit("too much was left unpaid by this address", field="open")
         state = follow(follow(buying.state, Step.LOCK), Step.CONFIRM)
         known = self._channels.get(identity, PayeeChannel(statement))
         opened = None  # checked before: the key that signed it may have been revoked since
@@ -364,6 +371,7 @@ class Seller:
         # What was signed before this connection is owed from before it: a lost voucher follows.
         owed = message.signed.minus_or_zero(channel.accepted)
         buying.window = Window(due=Value(owed.utok * MIB))
+        self._debts.paid(buying.place, buying.unpaid_bytes, now)
         self._past[identity] = Past(max(0, past.unpaid - owed.utok * MIB), past.billed_bytes)
         self._channels[identity] = channel
         self._idle.pop(identity, None)
@@ -438,6 +446,7 @@ class Seller:
             return []
         buying.window, trust = buying.window.at(buying.price, buying.escrow_left, now)
         if trust is Trust.END:
+            self._debts.left(buying.place, buying.unpaid_bytes, now)
             return self._end(buying)
         effects: list[Effect] = []
         bids = self._bids(buying, now)
@@ -453,7 +462,16 @@ class Seller:
         if withhold != buying.withheld:
             buying.withheld = withhold
             effects.append(Withhold(buying.connection, withhold))
-        return effects
+        return effects + self._allow(buying)
+
+    @staticmethod
+    def _allow(buying: Buying) -> list[Effect]:
+        room = buying.room_bytes()
+        allowed = None if room is None else buying.sent_bytes + room
+        if allowed == buying.allowed:
+            return []
+        buying.allowed = allowed
+        return [Allow(buying.connection, room)]
 
     def _end(self, buying: Buying, say: bool = True) -> list[Effect]:
         """Over: redeem and close. The peer goes on in the free lane and may bid again."""
@@ -468,7 +486,7 @@ class Seller:
         for old in list(buying.ended)[:-_MAX_ENDED]:
             del buying.ended[old]
         self._close(identity)
-        return [*effects, Redeem(identity)]
+        return [*effects, *self._allow(buying), Redeem(identity)]
 
     def _close(self, channel: bytes) -> None:
         known = self._channels.get(channel)

@@ -133,6 +133,11 @@ class Extension:
         """Never choke the peer while it wants data, beside the session's slots; or let the choker decide."""
         self._native.serve(connection, on)
 
+    def allow(self, connection: int, more: int | None) -> None:
+        """Withhold from the peer, at once and without another word, when so many bytes of payload have left
+        beyond those of the ``BlocksSent`` that were drained before this call; None: any number."""
+        self._native.allow(connection, more)
+
     def ban(self, connection: int) -> None:
         """Disconnect every peer of this connection's address, and whoever comes from there later.
 

@@ -314,6 +314,8 @@ class Host:
                 guest.extension.serve(connection, on)
             case wire.Competing(on):
                 self._competing = on
+            case wire.Allow(connection, more):
+                guest.extension.allow(connection, more)
             case wire.Ban(connection):
                 guest.extension.ban(connection)
             case wire.Noted(text):

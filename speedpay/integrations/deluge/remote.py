@@ -62,6 +62,9 @@ class RemoteChannel:
     def serve(self, connection: int, on: bool) -> None:
         self._tell(wire.Serve(connection, on))
 
+    def allow(self, connection: int, more: int | None) -> None:
+        self._tell(wire.Allow(connection, more))
+
     def ban(self, connection: int) -> None:
         self._tell(wire.Ban(connection))
 

@@ -97,6 +97,11 @@ class Competing(NamedTuple):
     on: bool
 
 
+class Allow(NamedTuple):
+    connection: int
+    more: int | None
+
+
 class Ban(NamedTuple):
     connection: int
 

@@ -76,9 +76,12 @@ struct SetWeight { ConnectionId connection; std::uint8_t weight; };
 struct Withhold { ConnectionId connection; bool on; };
 struct Serve { ConnectionId connection; bool on; };
 struct Ban { ConnectionId connection; };
+struct Allow { ConnectionId connection; std::uint64_t payload; };  // in all, on the connection
+
+constexpr std::uint64_t any_payload = ~std::uint64_t(0);
 struct LetGo {};  // the extension is closed: every peer back to its own classes
 
-using Command = std::variant<SendMessage, SetWeight, Withhold, Serve, Ban, LetGo>;
+using Command = std::variant<SendMessage, SetWeight, Withhold, Serve, Ban, Allow, LetGo>;
 
 class Core
 {
@@ -186,6 +189,7 @@ public:
 		Lock lock(m_mutex);
 		Connection* const connection = find(block.connection);
 		if (!connection) return;
+		connection->sent_bytes += block.byte_count;
 		for (std::size_t const index : connection->sent)
 		{
 			auto& open = std::get<BlocksSent>(m_events[index]);
@@ -274,6 +278,17 @@ public:
 		give(std::move(what));
 	}
 
+	// So many bytes of payload more than the events that Python has drained speak of: what left since
+	// then, and is not known to Python yet, is a part of them.
+	void allow(ConnectionId id, std::uint64_t more)
+	{
+		Lock lock(m_mutex);
+		Connection const* const connection = find(id);
+		if (!connection) return;
+		bool const all = more == any_payload;
+		give(Allow{id, all ? any_payload : connection->drained_bytes + more});
+	}
+
 	void close()
 	{
 		Lock lock(m_mutex);
@@ -295,6 +310,9 @@ private:
 		std::vector<std::size_t> sent;
 		std::int64_t interest = -1;
 		std::size_t undrained_bytes = 0;
+		// These are kept: payload that events speak of, in all and of those that were drained.
+		std::uint64_t sent_bytes = 0;
+		std::uint64_t drained_bytes = 0;
 
 		bool flooded = false;
 	};
@@ -317,9 +335,11 @@ private:
 		if (connection.batch != m_batch)
 		{
 			bool const was_flooded = connection.flooded;
+			std::uint64_t const sent_bytes = connection.sent_bytes;
 			connection = Connection{};
 			connection.batch = m_batch;
 			connection.flooded = was_flooded;
+			connection.sent_bytes = connection.drained_bytes = sent_bytes;
 		}
 		return &connection;
 	}

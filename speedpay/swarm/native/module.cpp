@@ -136,6 +136,13 @@ public:
 	void serve(ConnectionId connection, bool on)
 	{ m_core->command(connection, Serve{connection, on}); }
 
+	// None: no bound.
+	void allow(ConnectionId connection, py::object more)
+	{
+		bool const all = more.is_none();
+		m_core->allow(connection, all ? any_payload : py::extract<std::uint64_t>(more)());
+	}
+
 	void ban(ConnectionId connection) { m_core->command(connection, Ban{connection}); }
 
 	void close() { m_core->close(); }
@@ -174,6 +181,7 @@ BOOST_PYTHON_MODULE(_native)
 		.def("set_weight", &NativeExtension::set_weight)
 		.def("withhold", &NativeExtension::withhold)
 		.def("serve", &NativeExtension::serve)
+		.def("allow", &NativeExtension::allow)
 		.def("ban", &NativeExtension::ban)
 		.def("close", &NativeExtension::close);
 }

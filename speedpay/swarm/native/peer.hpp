@@ -36,6 +36,8 @@ public:
 	bool extended() const { return m_extended && m_their_message_id != 0; }
 	bool remote_interest() const { return m_remote_interest; }
 	std::uint64_t payload_sent() const { return m_payload_sent; }
+	// Of it what events have spoken of.
+	std::uint64_t payload_told() const { return m_payload_told; }
 
 	// ---- its beginning and end ----
 
@@ -156,6 +158,7 @@ public:
 			BlocksSent part = oldest;
 			part.byte_count = std::min(left, oldest.byte_count);
 			m_core.block_sent(part);
+			m_payload_told += part.byte_count;
 			left -= part.byte_count;
 			oldest.byte_count -= part.byte_count;
 			if (oldest.byte_count == 0) m_queued.pop_front();
@@ -192,6 +195,7 @@ private:
 	bool m_local_interest = false;
 	bool m_remote_interest = false;
 	std::uint64_t m_payload_sent = 0;
+	std::uint64_t m_payload_told = 0;
 };
 
 } // namespace speedpay

@@ -196,7 +196,13 @@ public:
 	void sent_piece(lt::peer_request const& block) override
 	{ guarded([&] { m_peer.queued(span(block)); }); }
 
-	void sent_payload(int const bytes) override { guarded([&] { m_peer.left(bytes); }); }
+	void sent_payload(int const bytes) override
+	{
+		guarded([&] {
+			m_peer.left(bytes);
+			if (is_spent() && !m_spent) update_class();
+		});
+	}
 
 	// ---- interest ----
 
@@ -230,6 +236,13 @@ public:
 		update_class();
 	}
 
+	// Python sees what left some milliseconds later, in which a fast line carries many windows.
+	void allow(std::uint64_t payload)
+	{
+		m_allowed = payload;
+		if (is_spent() != m_spent) update_class();
+	}
+
 	// libtorrent leaves a fifth of the slots to the optimistic unchoke, and to chance whom of the best
 	// it takes them from: a payer had none for 30 s. So payers need none.
 	void serve(bool on)
@@ -251,6 +264,7 @@ public:
 
 	void let_go()
 	{
+		m_allowed = any_payload;
 		set_class(no_class);
 		serve(false);
 	}
@@ -271,7 +285,7 @@ private:
 	// back again and again would live on advances that nobody pays back.
 	void go_ahead()
 	{
-		if (m_withheld || m_ahead != 0) return;
+		if (m_withheld || m_spent || m_ahead != 0) return;
 		auto const peer = m_handle.native_handle();
 		if (!peer || !m_graft->session) return;
 		if (std::uint64_t(peer->send_buffer_size()) > std::max(m_peer.payload_sent(), least_sent)) return;
@@ -330,9 +344,12 @@ private:
 
 	void update_class()
 	{
-		if (m_withheld) set_class(m_graft->weights.withheld());
+		m_spent = is_spent();
+		if (m_withheld || m_spent) set_class(m_graft->weights.withheld());
 		else set_class(m_weight ? m_graft->weights.weighted(m_weight) : no_class);
 	}
+
+	bool is_spent() const { return m_peer.payload_told() >= m_allowed; }
 
 	void set_class(lt::peer_class_t wanted)
 	{
@@ -355,6 +372,8 @@ private:
 	std::uint8_t m_weight = 0;
 	bool m_withheld = false;
 	bool m_served = false;
+	bool m_spent = false;
+	std::uint64_t m_allowed = any_payload;
 	int m_ahead = 0;  // bytes that left before their turn and are not yet asked back
 	lt::peer_class_t m_class = no_class;
 };
@@ -535,6 +554,10 @@ void Graft::carry_out_commands()
 			else if (auto const* serve = std::get_if<Serve>(&command))
 			{
 				if (PeerPlugin* const peer = find(serve->connection)) peer->serve(serve->on);
+			}
+			else if (auto const* allowed = std::get_if<Allow>(&command))
+			{
+				if (PeerPlugin* const peer = find(allowed->connection)) peer->allow(allowed->payload);
 			}
 			else if (auto const* banned = std::get_if<Ban>(&command))
 			{
