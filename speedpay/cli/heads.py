@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import click
 
 from speedpay.cli.output import Output, examples, pass_output, time_text
@@ -36,7 +38,7 @@ def heads(out: Output, go_on: bool) -> None:
         kept = Heads(store, domain, settings.home / "evidence")
         if go_on:
             out.confirm("Do you trust this ledger with your money all the same?")
-            kept.accept()
+            kept.accept(int(time.time()))
         found, known = kept.contradiction(), list(kept.known().values())[::-1]
         if found is not None:
             write_evidence(found)

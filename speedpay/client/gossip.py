@@ -21,7 +21,7 @@ from speedpay.ledger_api.epochs import EpochView
 from speedpay.peer.bucket import Bucket
 from speedpay.peer.messages import HeadMessage
 from speedpay.proof.evidence import CertifiedHead
-from speedpay.proof.heads import Standing, convicts, judge
+from speedpay.proof.heads import Standing, believed, convicts, judge
 
 _log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class Gossip:
             says = convicts(shown, other, self._certificates(), utc)
             if says is None:
                 raise Malformed("does not contradict the head beside it", field="head.other")
-            if max(shown.signed.head.epoch, other.signed.head.epoch) > self._settled:
+            if min(one.signed.head.closed_at for one in (shown, other)) > self._settled:
                 self._convict(shown, other, says, utc)
             return
         epoch, standing = shown.signed.head.epoch, self._take(shown, utc, by=connection)
@@ -161,10 +161,11 @@ class Gossip:
 
     def _take(self, shown: CertifiedHead, utc: int, by: int | None = None) -> Standing:
         """``by``: the connection on which it came. Raises as ``check`` of ``proof/heads.py``."""
-        found = judge(self.known, shown, self._certificates(), utc, self._settled)
+        ledger = self._certificates()
+        found = judge(self._believed(), shown, ledger, utc, self._settled)
         if found.standing is not Standing.SAME:
             self.known = self._heads.known()  # another client of this user may have seen more
-            found = judge(self.known, shown, self._certificates(), utc, self._settled)
+            found = judge(self._believed(), shown, ledger, utc, self._settled)
         if by is not None:
             self._told[by] = max(shown.signed.head.epoch, self._told.get(by, 0))
         if found.standing is Standing.CONTRADICTION:
@@ -178,8 +179,12 @@ class Gossip:
                     self._tell(connection)
         return found.standing
 
+    def _believed(self) -> dict[int, CertifiedHead]:
+        self.known = believed(self.known, self._certificates())
+        return self.known
+
     def _tell(self, connection: int) -> None:
-        newest = max(self.known, default=0)
+        newest = max(self._believed(), default=0)
         if newest > self._told[connection]:
             self._told[connection] = newest
             self._send(connection, HeadMessage.of(self.known[newest]))

@@ -77,7 +77,7 @@ class Heads:
         return found
 
     def keep(self, shown: CertifiedHead) -> None:
-        """It is of an epoch that was not known; the oldest of too many goes."""
+        """It is of an epoch of which no head that counts was known; the oldest of too many goes."""
         table, mine = tables.heads, tables.heads.c.ledger == self._domain.ledger_id
         row = {
             "ledger": self._domain.ledger_id, "epoch": shown.signed.head.epoch,
@@ -85,7 +85,8 @@ class Heads:
         }  # fmt: skip
         newest = sa.select(table.c.epoch).where(mine).order_by(table.c.epoch.desc()).limit(KEPT)
         with self._database.write() as db:
-            db.execute(insert(table).values(row).on_conflict_do_nothing())
+            said = insert(table).values(row)
+            db.execute(said.on_conflict_do_update(set_={"body": said.excluded.body}))
             db.execute(table.delete().where(mine, table.c.epoch.not_in(newest)))
 
     def convict(
@@ -119,27 +120,21 @@ class Heads:
         assert found.other is not None
         return self._made(found.certified(), found.other.certified(), row.says, row.at)
 
-    def accept(self) -> None:
-        """Its owner goes on all the same. What was known is forgotten, or the same two heads would stop him
-        again; epochs up to theirs are judged no more."""
+    def accept(self, at: int) -> None:
+        """Its owner goes on all the same, at ``at`` (unix seconds). What was known is forgotten, and what
+        closed by then is judged no more: else each epoch of a second history would stop him again."""
         heads, table = tables.heads, tables.contradictions
         with self._database.write() as db:
-            db.execute(table.update().where(self._mine()).values(accepted=True))
+            new = table.update().where(self._mine(), ~table.c.accepted)
+            db.execute(new.values(accepted=True, at=at))
             db.execute(heads.delete().where(heads.c.ledger == self._domain.ledger_id))
 
     def settled(self) -> int:
-        """The newest epoch of a contradiction that was accepted; 0: there was none."""
-        table, epochs = tables.contradictions, [0]
-        query = sa.select(table.c.body).where(self._mine(), table.c.accepted)
+        """When a contradiction was last accepted, unix seconds; 0: there was none."""
+        table = tables.contradictions
+        query = sa.select(sa.func.max(table.c.at)).where(self._mine(), table.c.accepted)
         with self._database.read() as db:
-            bodies = db.execute(query).scalars().all()
-        for body in bodies:
-            try:
-                found = _message(body)
-            except Malformed:
-                continue
-            epochs += [one.head.epoch for one in (found, found.other) if one is not None]
-        return max(epochs)
+            return db.execute(query).scalar() or 0
 
     def _mine(self) -> sa.ColumnElement[bool]:
         return tables.contradictions.c.ledger == self._domain.ledger_id

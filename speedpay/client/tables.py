@@ -113,6 +113,7 @@ heads = sa.Table(
     sa.Column("body", _blob, nullable=False),
 )  # fmt: skip
 #: Two heads each that convict a ledger, as peers show evidence. Until ``accepted`` nothing is traded there.
+#: ``at``: when they were found, then when that was accepted.
 contradictions = sa.Table(
     "contradictions", METADATA,
     sa.Column("id", sa.Integer, primary_key=True),

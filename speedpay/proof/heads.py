@@ -6,6 +6,7 @@ it, so two that contradict convict the ledger and not the bringer.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -49,6 +50,18 @@ def check(shown: CertifiedHead, ledger: CertificateSet, utc: int) -> None:
         raise Stale("is of an epoch that is yet to close", field="head.closed_at")
 
 
+def believed(
+    known: Mapping[int, CertifiedHead], ledger: CertificateSet
+) -> dict[int, CertifiedHead]:
+    """Those that still count: a thief's head may have come before the news that his key is revoked."""
+    revoked = {one.response_key: one.at for one in ledger.revocations}
+    return {
+        epoch: one
+        for epoch, one in known.items()
+        if one.signed.head.closed_at < revoked.get(one.certificate.response_key, math.inf)
+    }
+
+
 def judge(
     known: Mapping[int, CertifiedHead],
     shown: CertifiedHead,
@@ -56,14 +69,14 @@ def judge(
     utc: int,
     settled: int = 0,
 ) -> Judgement:
-    """``known``: by epoch, each checked. Epochs up to ``settled`` are judged no more: their owner has seen
-    a contradiction there, and goes on all the same. Raises as ``check``."""
+    """``known``: by epoch, each checked. What closed by ``settled`` (unix seconds) is judged no more: its
+    reader has seen a contradiction then, and goes on all the same. Raises as ``check``."""
     head = shown.signed.head
     epoch, same = head.epoch, known.get(head.epoch)
     if same is not None and same.signed.head == head:
         return Judgement(Standing.SAME)
     check(shown, ledger, utc)
-    if epoch <= settled:
+    if head.closed_at <= settled:
         return Judgement(Standing.TOO_OLD)
     for other in sorted(known.values(), key=lambda one: abs(one.signed.head.epoch - epoch)):
         says = contradiction(other.signed.head, head, ledger.domain)

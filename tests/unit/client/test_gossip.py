@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from speedpay.certificates import CertificateSet
+from speedpay.certificates import CertificateSet, Revocation
 from speedpay.client import gossip as shell
 from speedpay.client.gossip import HEAD_BURST, MAX_WANTED, Gossip
 from speedpay.client.heads import Contradiction, Heads, write_evidence
@@ -32,9 +32,10 @@ from speedpay.peer.messages import HeadMessage
 from speedpay.proof.evidence import CertifiedHead, Evidence
 from speedpay.proof.head import EpochHead
 from speedpay.proof.heads import KEPT
-from speedpay.signing import Domain, SigningKey
+from speedpay.signing import Certificate, Domain, SigningKey
+from speedpay.units import Amount
 from tests.unit.proof.test_heads import UTC, chain, signed
-from tests.vectors.generate import DOMAIN, FIRST, HEADS, PAYER, TWIN
+from tests.vectors.generate import DOMAIN, FIRST, HEADS, PAYER, RESPONSE, ROOT, TWIN
 from tests.vectors.heads import certified
 
 ANN, BEN, EVE = 1, 2, 3  # connections
@@ -63,6 +64,7 @@ class Client:
     home: Path
     domain: Domain = DOMAIN
     now: float = 1000.0
+    ledger_keys: CertificateSet = field(default_factory=lambda: CertificateSet(DOMAIN))
 
     def __post_init__(self) -> None:
         self.ledger = Ledger()
@@ -75,7 +77,7 @@ class Client:
         self.store = Store(self.home / "client.db")
         self.heads = Heads(self.store, self.domain, self.home / "evidence")
         self.gossip = Gossip(
-            self.heads, self.ledger, lambda: CertificateSet(self.domain),
+            self.heads, self.ledger, lambda: self.ledger_keys,
             lambda *sent: self.sent.append(sent),
             self.stopped.append, self.notes.append, lambda: UTC,
         )  # fmt: skip
@@ -90,7 +92,7 @@ class Client:
     ) -> None:
         self.now += 1.0
         shown = signed(one) if isinstance(one, EpochHead) else one
-        self.gossip.heard(who, HeadMessage.of(shown, other), self.now, UTC)
+        self.gossip.heard(who, HeadMessage.of(shown, other), self.now, UTC + 60)
 
     def look(self, epoch: int | None = None) -> None:
         asyncio.run(self.gossip.look(epoch))
@@ -409,7 +411,7 @@ def test_its_owner_may_go_on_and_is_stopped_again_by_news_only(client: Client) -
     client.hear(BEN, HEADS["twin"])
     found = client.heads.contradiction()
     assert found is not None
-    client.heads.accept()
+    client.heads.accept(HEADS["second"].closed_at - 1)
     client.restart()
     assert client.heads.contradiction() is None
     client.stopped.clear()
@@ -423,6 +425,70 @@ def test_its_owner_may_go_on_and_is_stopped_again_by_news_only(client: Client) -
     convicted(client, "the ledger signed two different heads for epoch 2")
 
 
+def restored(honest: list[EpochHead], kept: int) -> list[EpochHead]:
+    """The same ledger's heads after it was restored from a copy of its first ``kept`` epochs."""
+    made = honest[:kept]
+    for head in honest[kept:]:
+        prev, root = made[-1].hash(DOMAIN), bytes([head.epoch]) * 32
+        made.append(replace(head, prev=prev, journal_root=root, journal_size=head.journal_size + 1))
+    return made
+
+
+def test_who_went_on_is_not_stopped_again_by_what_was_signed_before(client: Client) -> None:
+    """A ledger was restored from an old copy, and its user goes on. Others, and whoever wants to harm him,
+    still have the branch that was lost: each of its epochs would stop him once more."""
+    lost = chain(9)
+    new = restored(lost, 3)
+    client.hear(ANN, lost[3])
+    client.hear(BEN, new[3])
+    assert len(client.stopped) == 1
+    client.heads.accept(UTC)
+    client.restart()
+    client.stopped.clear()
+    later = replace(new[-1], epoch=10, prev=new[-1].hash(DOMAIN), closed_at=UTC + 60)
+    for one, other in zip(lost[4:], new[4:], strict=True):
+        client.hear(EVE, signed(one), signed(other))
+        client.hear(EVE, one)
+        client.hear(BEN, other)
+    client.hear(BEN, later)
+    client.hear(EVE, signed(lost[-1]), signed(later))
+    client.hear(EVE, lost[-1])
+    assert client.stopped == []
+    twin = replace(later, credit=later.credit + Amount(1))
+    client.hear(EVE, twin)
+    convicted(client, "the ledger signed two different heads for epoch 10")
+
+
+def test_a_far_epoch_that_was_accepted_does_not_end_the_watch(client: Client) -> None:
+    """Whoever signed one head of an epoch far ahead would be judged no more, ever."""
+    far = replace(HEADS["fifth, transfers lost"], epoch=2**62)
+    client.hear(ANN, HEADS["second"])
+    client.hear(EVE, far)
+    client.heads.accept(UTC)
+    client.restart()
+    client.stopped.clear()
+    next_one = replace(HEADS["fifth"], closed_at=UTC + 60)
+    client.hear(ANN, next_one)
+    client.hear(BEN, replace(next_one, credit=Amount(1)))
+    convicted(client, "the ledger signed two different heads for epoch 5")
+
+
+def test_a_head_by_a_key_that_is_revoked_meanwhile_convicts_nobody(client: Client) -> None:
+    """A thief signs with a stolen key, and we hear of the revocation only after his head."""
+    client.hear(EVE, HEADS["twin"])
+    at = HEADS["twin"].closed_at
+    revocation = Revocation.issue(ROOT, DOMAIN.network, RESPONSE.public, at)
+    renewed = Certificate.issue(ROOT, DOMAIN.network, PAYER.public, at - 600, at + 9000)
+    client.ledger_keys = client.ledger_keys.merged((renewed,), (revocation,), UTC)
+    honest = certified(HEADS["first"], PAYER, DOMAIN, renewed)
+    client.gossip.met(ANN)
+    client.hear(BEN, honest)
+    assert client.stopped == []
+    assert client.sent == [(ANN, HeadMessage.of(honest))]
+    client.restart()
+    assert client.heads.known() == {1: honest}
+
+
 def test_a_contradiction_that_cannot_be_read_any_more_still_stops(client: Client) -> None:
     client.hear(ANN, HEADS["first"])
     client.hear(BEN, HEADS["twin"])
@@ -433,7 +499,7 @@ def test_a_contradiction_that_cannot_be_read_any_more_still_stops(client: Client
     with pytest.raises(ProofBroken, match="two different heads for epoch 1; the two heads cannot"):
         client.heads.contradiction()
     assert client.heads.known() == {}
-    client.heads.accept()
+    client.heads.accept(UTC)
     assert client.heads.contradiction() is None
 
 

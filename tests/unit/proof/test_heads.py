@@ -155,11 +155,12 @@ def test_what_is_older_than_all_that_are_kept_is_let_go_unless_it_convicts() -> 
     assert judge(of(*HONEST[10:20]), HONEST[3], LEDGER, UTC).standing is Standing.OLDER
 
 
-def test_epochs_that_their_owner_has_settled_are_judged_no_more() -> None:
-    assert judge({}, named("twin"), LEDGER, UTC, settled=1).standing is Standing.TOO_OLD
+def test_what_closed_before_its_reader_went_on_is_judged_no_more() -> None:
+    at = HEADS["second"].closed_at
+    assert judge({}, named("twin"), LEDGER, UTC, settled=at).standing is Standing.TOO_OLD
     known = of(named("fifth"))
-    assert judge(known, named("second"), LEDGER, UTC, settled=2).standing is Standing.TOO_OLD
-    assert judge(known, named("second"), LEDGER, UTC, settled=1).standing is Standing.OLDER
+    assert judge(known, named("second"), LEDGER, UTC, settled=at).standing is Standing.TOO_OLD
+    assert judge(known, named("second"), LEDGER, UTC, settled=at - 1).standing is Standing.OLDER
 
 
 # ------------------------------------------------------------------------------------- the forged
