@@ -144,11 +144,11 @@ def test_a_ledger_with_two_faces_is_caught_by_its_users_and_trade_ends_for_good(
     monkeypatch.setattr(loop, "REDEEM_S", 0.5)
     town = Town(tmp_path, cast(Ledger, ledger))
     payer, payee = town.user(ledger.other_front.url), town.user(ledger.front.url)
-    content, place = town.content(12 * MIB), town.place()
+    content, place = town.content(8 * MIB), town.place()
 
     async def scene() -> int:
         async with (
-            seeder(payee, content, up_limit=4 * MIB) as origin,
+            seeder(payee, content, up_limit=MIB // 2) as origin,
             here(payer, content, place) as leecher,
         ):
             running = asyncio.create_task(leecher.get(auto(), origin))
@@ -162,7 +162,9 @@ def test_a_ledger_with_two_faces_is_caught_by_its_users_and_trade_ends_for_good(
             await until(lambda: contradiction(leecher) and contradiction(origin))
             (purchase,) = market(leecher).purchases.values()
             spent = purchase.buyer.spent.utok
-            receipt = await running
+            async with seeder(town.stranger(), content) as helper:  # sells nothing, and is fast
+                leecher.meet(helper)
+                receipt = await running
             assert receipt.paid.utok == spent > 0, "what was due, and nothing after it"
             for one in (origin, leecher):
                 with pytest.raises(ProofBroken):
