@@ -65,7 +65,7 @@ def replay(workload: Workload, place: Path, more: int, every: int = 1) -> tuple[
 #: Random choices at each call, with which the suite has its 5,000 states.
 @pytest.mark.parametrize(
     ("workload", "more", "at_least"),
-    [(CLIENT, 10, 2_400), (LEDGER, 15, 2_400), (WALLET, 30, 100)],
+    [(CLIENT, 6, 2_400), (LEDGER, 12, 2_400), (WALLET, 30, 100)],
     ids=lambda value: getattr(value, "name", None),
 )
 def test_after_a_power_cut_all_that_was_told_is_there(
@@ -82,6 +82,7 @@ def test_after_a_power_cut_all_that_was_told_is_there(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("workload", [CLIENT, LEDGER, WALLET], ids=lambda workload: workload.name)
 def test_after_a_power_cut_at_many_more_states_all_that_was_told_is_there(
     workload: Workload, place: Path, closing_line: Callable[[str], None]

@@ -25,8 +25,8 @@ from tests.simulation.world import World
 
 SEEDS, BATCH = 2_000, 250
 #: Of trouble, then at most so many without; most downloads end by then.
-STEPS, CALM = 45, 30
-TROUBLE = 0.04
+STEPS, CALM = 35, 20
+TROUBLE = 0.05
 #: Every so many-th world has real signatures and key agreement.
 REAL = 20
 MANY_SEEDS = 50_000
