@@ -163,7 +163,7 @@ class Gossip:
         """``by``: the connection on which it came. Raises as ``check`` of ``proof/heads.py``."""
         ledger = self._certificates()
         found = judge(self._believed(), shown, ledger, utc, self._settled)
-        if found.standing is not Standing.SAME:
+        if found.standing not in (Standing.SAME, Standing.TOO_OLD):
             self.known = self._heads.known()  # another client of this user may have seen more
             found = judge(self._believed(), shown, ledger, utc, self._settled)
         if by is not None:

@@ -240,6 +240,19 @@ def test_only_the_newest_epochs_are_kept(client: Client) -> None:
     assert sorted(client.heads.known()) == list(range(4, KEPT + 4))
 
 
+def test_old_heads_that_anybody_can_repeat_cost_no_look_at_the_disk(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are public, and reading all that is kept takes as long as ten checks of signatures."""
+    honest = chain(KEPT + 10)
+    for head in honest:
+        client.hear(ANN, head)
+    monkeypatch.setattr(client.heads, "known", None)
+    for head in (honest[0], honest[9], honest[-1]):
+        client.hear(EVE, head)
+    assert sorted(client.gossip.known) == list(range(11, KEPT + 11))
+
+
 # ------------------------------------------------------------------------------ forgers and floods
 
 
