@@ -11,12 +11,12 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from enum import Enum
 from typing import Any, NamedTuple
 
 from speedpay import __version__
 from speedpay.errors import InvalidSetting, Malformed, NativeUnavailable, SpeedpayError
 from speedpay.integrations.deluge import wire
+from speedpay.integrations.deluge.life import NEXT, Event, State
 from speedpay.market.governor import SAMPLE_S
 from speedpay.swarm.guest import Guest, Sight
 from speedpay.swarm.torrents import BATCH_S
@@ -33,38 +33,6 @@ MOST_RESTART_S = 3600.0
 #: A payer that has been told to stop has this long: see ``client/loop.py``, which needs some 14 at most.
 LEAVE_S = 25.0
 _LOG_LINES = 20
-
-
-class State(Enum):
-    OFF = "off"
-    STARTING = "starting"
-    RUNNING = "running"
-    LEAVING = "leaving"
-    FAILED = "failed"
-
-
-class Event(Enum):
-    START = "start"
-    RUNS = "runs"
-    FAILS = "fails"
-    LEAVE = "leave"
-    ENDED = "ended"
-
-
-#: What is not in the table changes nothing.
-NEXT: Mapping[tuple[State, Event], State] = {
-    (State.OFF, Event.START): State.STARTING,
-    (State.FAILED, Event.START): State.STARTING,
-    (State.STARTING, Event.RUNS): State.RUNNING,
-    (State.STARTING, Event.FAILS): State.FAILED,
-    (State.RUNNING, Event.FAILS): State.FAILED,
-    (State.STARTING, Event.ENDED): State.FAILED,
-    (State.RUNNING, Event.ENDED): State.FAILED,
-    (State.STARTING, Event.LEAVE): State.LEAVING,
-    (State.RUNNING, Event.LEAVE): State.LEAVING,
-    (State.FAILED, Event.LEAVE): State.LEAVING,
-    (State.LEAVING, Event.ENDED): State.OFF,
-}
 
 
 class Wanted(NamedTuple):

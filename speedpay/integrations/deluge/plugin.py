@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from speedpay.errors import NotFound, SpeedpayError
-from speedpay.integrations.deluge.host import Host, State, Twisted, Wanted
+from speedpay.integrations.deluge.host import Host, Twisted, Wanted
+from speedpay.integrations.deluge.life import State
 from speedpay.integrations.deluge.options import DEFAULTS, OPTIONS, checked
 from speedpay.swarm.guest import infohash_of
 

@@ -13,7 +13,8 @@ import pytest
 from speedpay import __version__
 from speedpay.errors import InvalidSetting, NativeUnavailable, NotFound
 from speedpay.integrations.deluge import egg, host, wire
-from speedpay.integrations.deluge.host import Host, State, Twisted, Wanted
+from speedpay.integrations.deluge.host import Host, Twisted, Wanted
+from speedpay.integrations.deluge.life import State
 from speedpay.integrations.deluge.options import DEFAULTS, checked, parsed
 from speedpay.integrations.deluge.plugin import Torrents
 from speedpay.swarm.events import PeerGone
