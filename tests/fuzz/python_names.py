@@ -11,4 +11,5 @@ PYTHON_TARGETS = (
     "wallet",
     "proof",
     "ledger",
+    "actions",
 )

@@ -17,9 +17,12 @@ from speedpay.swarm import content
 from tests.fuzz.__main__ import atheris
 from tests.fuzz.native_targets import CORPUS
 from tests.fuzz.python_names import PYTHON_TARGETS
-from tests.fuzz.python_targets import TARGETS
+from tests.fuzz.python_targets import SLOW, TARGETS
 
 RUNS = 1500
+
+#: ``tests/simulation/test_actions.py`` has the corpus of the other.
+QUICK = [name for name in TARGETS if name not in SLOW]
 
 
 def corpus(name: str) -> list[bytes]:
@@ -37,7 +40,7 @@ def test_the_names_are_those_of_the_targets() -> None:
     assert tuple(TARGETS) == PYTHON_TARGETS
 
 
-@pytest.mark.parametrize("name", TARGETS)
+@pytest.mark.parametrize("name", QUICK)
 def test_the_kept_corpus_breaks_nothing(name: str) -> None:
     assert replay(name) > 5
 
@@ -50,14 +53,14 @@ def test_new_inputs_break_nothing(tmp_path: Path) -> None:
     """All targets in one process, which takes its time to begin."""
     seeds = tmp_path / "seeds"
     seeds.mkdir()
-    for number, name in enumerate(TARGETS):
+    for number, name in enumerate(QUICK):
         for position, data in enumerate(corpus(name)):
             (seeds / f"{name}-{position}").write_bytes(bytes([number]) + data)
     known = len(list(seeds.iterdir()))
     done = atheris("everything", tmp_path, f"-runs={known + RUNS}", "-seed=1", str(seeds))
     assert not done.broken, done.broken
     assert done.executions >= RUNS
-    print(f"fuzz: {len(TARGETS)} Python targets, {done.executions} executions, 0 broken")
+    print(f"fuzz: {len(QUICK)} Python targets, {done.executions} executions, 0 broken")
 
 
 # ------------------------------------------------------------------------------------- planted bugs

@@ -12,6 +12,7 @@ from typing import TypeVar
 from tests.simulation import forging, promises, traffic
 from tests.simulation.client import Client
 from tests.simulation.parts import End, Kind, Link
+from tests.simulation.quick_keys import keys_of
 from tests.simulation.world import World
 
 MAX_ACTIONS = 300
@@ -47,14 +48,16 @@ def run(data: bytes) -> World:
     """Raises AssertionError when a promise is broken; any other error is a bug as well."""
     source = Source(data)
     # Who is there, and what chance decides within a step, is of a seed: the input's first two bytes.
-    world = World(int.from_bytes(source.take(2)))
-    if source.number() % 2:
-        source.choice(world.clients).kind = Kind.FORGER
-    for _ in range(MAX_ACTIONS):
-        if not source.left:
-            break
-        source.choice(ACTIONS)(world, source)
-        promises.check(world)
+    seed = int.from_bytes(source.take(2))
+    with keys_of(seed):
+        world = World(seed)
+        if source.number() % 2:
+            source.choice(world.clients).kind = Kind.FORGER
+        for _ in range(MAX_ACTIONS):
+            if not source.left:
+                break
+            source.choice(ACTIONS)(world, source)
+            promises.check(world)
     return world
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import time
 from collections import Counter
@@ -20,15 +19,13 @@ from speedpay.peer.seller import Seller
 from speedpay.units import Amount, Price
 from tests.simulation.parts import Kind
 from tests.simulation.promises import lost_vouchers
-from tests.simulation.quick_keys import quick_keys
+from tests.simulation.quick_keys import keys_of
 from tests.simulation.world import World
 
 SEEDS, BATCH = 2_000, 250
 #: Of trouble, then at most so many without; most downloads end by then.
 STEPS, CALM = 35, 20
 TROUBLE = 0.05
-#: Every so many-th world has real signatures and key agreement.
-REAL = 20
 MANY_SEEDS = 50_000
 
 
@@ -43,7 +40,7 @@ class Broken(AssertionError):
 
 
 def run(seed: int, trouble: float = TROUBLE, steps: int = STEPS, calm: int = CALM) -> World:
-    with quick_keys() if seed % REAL else contextlib.nullcontext():
+    with keys_of(seed):
         try:
             world = World(seed, trouble)
             world.run(steps, calm)
