@@ -80,6 +80,7 @@ class Host:
         self._told_uplink: wire.Uplink | None = None
         self._followed: dict[bytes, Wanted] = {}
         self._described: set[bytes] = set()
+        self._sent: dict[int, int] = {}
         self._asked: dict[int, Any] = {}
         self._questions = 0
         self._calls: dict[str, Any] = {}
@@ -112,7 +113,7 @@ class Host:
     def _join(self, guest: Guest) -> None:
         self._guest = guest
         self._unpacker, self._told_uplink = wire.Unpacker(), None
-        self._followed, self._described = {}, set()
+        self._followed, self._described, self._sent = {}, set(), {}
         self._full = self._competing = False
         try:
             self._process = self._reactor.spawnProcess(
@@ -250,6 +251,7 @@ class Host:
             self._kill()
             return
         if happened:
+            wire.tally(self._sent, happened)
             self._say(wire.Happened(happened))
 
     def connectionLost(self, reason: Any) -> None:  # noqa: N802
@@ -282,7 +284,10 @@ class Host:
                 guest.extension.serve(connection, on)
             case wire.Competing(on):
                 self._competing = on
-            case wire.Allow(connection, more):
+            case wire.Allow(connection, more, heard):
+                # The extension counts from what was drained; of some of that the payer had not heard.
+                if more is not None:
+                    more = max(0, more - (self._sent.get(connection, 0) - heard))
                 guest.extension.allow(connection, more)
             case wire.Ban(connection):
                 guest.extension.ban(connection)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import NamedTuple
 
 from speedpay.integrations.deluge import wire
@@ -47,8 +47,11 @@ class RemoteTorrent(Torrent):
 
 
 class RemoteChannel:
-    def __init__(self, tell: Tell) -> None:
+    """``heard``: the payload that left, as far as the client knows."""
+
+    def __init__(self, tell: Tell, heard: Mapping[int, int]) -> None:
         self._tell = tell
+        self._heard = heard
 
     def send(self, connection: int, payload: bytes) -> None:
         self._tell(wire.Send(connection, payload))
@@ -63,7 +66,7 @@ class RemoteChannel:
         self._tell(wire.Serve(connection, on))
 
     def allow(self, connection: int, more: int | None) -> None:
-        self._tell(wire.Allow(connection, more))
+        self._tell(wire.Allow(connection, more, self._heard.get(connection, 0)))
 
     def ban(self, connection: int) -> None:
         self._tell(wire.Ban(connection))
@@ -77,7 +80,8 @@ class RemoteSwarm:
         self._tell = tell
         self._uplink = uplink
         self._free_slots = free_slots
-        self._channel = RemoteChannel(tell)
+        self._heard: dict[int, int] = {}
+        self._channel = RemoteChannel(tell, self._heard)
         self._torrents: dict[bytes, RemoteTorrent] = {}
         self._finished: set[bytes] = set()
         self._waiting: list[Event] = []
@@ -160,6 +164,7 @@ class RemoteSwarm:
             self._some.clear()
             batch, self._waiting = self._waiting, []
             if batch:
+                wire.tally(self._heard, batch)
                 yield batch
 
     def close(self) -> None:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import pickle
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Any, NamedTuple
 
-from speedpay.swarm.events import PeerEvent
+from speedpay.swarm.events import BlocksSent, Event, PeerEvent, PeerGone
 from speedpay.swarm.guest import Sight
 
 _LENGTH = struct.Struct(">I")
@@ -98,8 +98,11 @@ class Competing(NamedTuple):
 
 
 class Allow(NamedTuple):
+    """``more`` beyond the ``heard`` bytes of payload of which the payer knew when it said so."""
+
     connection: int
     more: int | None
+    heard: int
 
 
 class Ban(NamedTuple):
@@ -118,6 +121,15 @@ class Answer(NamedTuple):
     number: int
     result: Any
     refused: str = ""
+
+
+def tally(sent: dict[int, int], events: Iterable[Event]) -> None:
+    """Add up the payload that left, by connection."""
+    for event in events:
+        if isinstance(event, BlocksSent):
+            sent[event.connection] = sent.get(event.connection, 0) + event.byte_count
+        elif isinstance(event, PeerGone):
+            sent.pop(event.connection, None)
 
 
 def packed(message: NamedTuple) -> bytes:

@@ -17,7 +17,7 @@ from speedpay.integrations.deluge.host import Host, Twisted, Wanted
 from speedpay.integrations.deluge.life import State
 from speedpay.integrations.deluge.options import DEFAULTS, checked, parsed
 from speedpay.integrations.deluge.plugin import Torrents
-from speedpay.swarm.events import PeerGone
+from speedpay.swarm.events import BlocksSent, PeerGone
 from speedpay.units import Amount, Price
 
 # --- settings ------------------------------------------------------------------------------------
@@ -323,6 +323,20 @@ def test_a_full_pipe_leaves_events_where_they_are_bounded(running: Host, reactor
     assert not reactor.reading
     running.resumeProducing()
     assert reactor.reading
+
+
+def test_what_the_payer_has_not_heard_of_yet_counts_as_allowed(running: Host) -> None:
+    allowed: list[Any] = []
+    guest = FakeGuest.made
+    guest.extension.allow = lambda connection, more: allowed.append(more)
+    guest.drain = lambda: [BlocksSent(1, 3000, 0, 0), BlocksSent(2, 50, 0, 0)]  # type: ignore[attr-defined]
+    running.doRead()
+    for message in (
+        wire.Allow(1, 5000, 1000), wire.Allow(1, 5000, 3000), wire.Allow(1, 1000, 0),
+        wire.Allow(1, None, 0), wire.Allow(2, 100, 50),
+    ):  # fmt: skip
+        _says(running, message)
+    assert allowed == [3000, 5000, 0, None, 100]
 
 
 def test_without_the_extension_deluged_stays_as_it_is(
