@@ -325,8 +325,8 @@ class Market:
                 return  # an ordinary peer to us
             if refusal.is_misbehaviour:
                 self._ban(peer.connection, str(refusal))
-            elif peer.conversation.met and peer.conversation.heard_type != ErrorMessage.TYPE:
-                self._send(peer, ErrorMessage(refusal.code, peer.conversation.heard_type))
+            elif answer := peer.conversation.answer(refusal, now):
+                self._send(peer, answer)
 
     def _dispatch(
         self, peer: Peer, number: int, message: Message, now: float, utc: int

@@ -8,13 +8,14 @@ count is the number under which a message is sealed (``peer/sealing.py``).
 
 from __future__ import annotations
 
-from speedpay.errors import OutOfOrder, OverLimit, Stale, WrongLedger, WrongNetwork
+from speedpay.errors import OutOfOrder, OverLimit, Refused, Stale, WrongLedger, WrongNetwork
 from speedpay.peer.binding import Bound, bind, check_binding
 from speedpay.peer.bucket import Bucket
 from speedpay.peer.messages import (
     BY_TYPE,
     VERSION,
     Ack,
+    ErrorMessage,
     Hello,
     Message,
     VoucherMessage,
@@ -43,6 +44,7 @@ class Conversation:
         )
         self._ordinary = Bucket(RATE_PER_S, RATE_BURST, RATE_BURST)
         self._payment = Bucket(PAYMENT_RATE_PER_S, PAYMENT_BURST, PAYMENT_BURST)
+        self._answers = Bucket(RATE_PER_S, RATE_BURST, RATE_BURST)
         #: Ours, from our hello until the peer's.
         self._waiting: tuple[Handshake, bytes, Side] | None = None
         self._session: Session | None = None
@@ -96,6 +98,13 @@ class Conversation:
         elif isinstance(message, Bound):
             check_binding(message, self._domain, self._session.transcript)
         return message
+
+    def answer(self, refusal: Refused, now: float) -> ErrorMessage | None:
+        """What to tell the peer of its newest message, which was refused. None: nothing, for it has not met
+        us, said an error itself, or says so much wrong that it would not hear more."""
+        if not self.met or self.heard_type == ErrorMessage.TYPE or not self._answers.take(now):
+            return None
+        return ErrorMessage(refusal.code, self.heard_type)
 
     def _ordinary_or_payment(self) -> Bucket:
         is_payment = self.heard_type in (VoucherMessage.TYPE, Ack.TYPE)

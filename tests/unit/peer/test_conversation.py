@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -23,7 +24,7 @@ from speedpay.peer.conversation import (
     RATE_PER_S,
     Conversation,
 )
-from speedpay.peer.messages import Bid, Hello, Message, VoucherMessage, encode
+from speedpay.peer.messages import Bid, ErrorMessage, Hello, Message, VoucherMessage, encode
 from speedpay.signing import Domain
 from tests.vectors.generate import DOMAIN, MESSAGES
 from tests.vectors.session import SECRETS, handshake, hello, met
@@ -190,6 +191,29 @@ def test_what_was_refused_is_named_by_its_type_once_it_is_opened() -> None:
         except OverLimit:
             break
     assert peer.other.heard_type == Bid.TYPE
+
+
+def test_refusals_are_answered_no_oftener_than_the_peer_may_say_them_itself() -> None:
+    """Else who floods has an answer sealed and sent for each message, at no cost to itself."""
+    peer = Peer()
+    answers = []
+    for _ in range(1000):
+        with suppress(Refused):
+            peer.hears(b"", 0.0)
+        answers.append(peer.other.answer(OverLimit("too many", field="message"), 0.0))
+    assert answers.count(ErrorMessage("over_limit", 0)) == RATE_BURST
+    assert answers[int(RATE_BURST) :] == [None] * (1000 - int(RATE_BURST))
+    assert peer.other.answer(OverLimit("too many", field="message"), 1.0) is not None
+
+
+def test_nobody_is_answered_before_both_hellos_and_no_error_is() -> None:
+    refusal = OverLimit("too many", field="message")
+    assert greeted().answer(refusal, 0.0) is None
+    peer = Peer()
+    peer.says(ErrorMessage("stale", Bid.TYPE))
+    assert peer.other.answer(refusal, 0.0) is None
+    peer.says(BID)
+    assert peer.other.answer(refusal, 0.0) == ErrorMessage("over_limit", Bid.TYPE)
 
 
 def test_a_clock_that_goes_back_gives_nothing_away() -> None:
