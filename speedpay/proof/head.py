@@ -128,4 +128,6 @@ def contradiction(one: EpochHead, other: EpochHead, domain: Domain) -> str | Non
         return f"credited deposits were taken back {between}"
     if newer.leaf_count < older.leaf_count:
         return f"leaves were removed {between}"
+    if newer.closed_at < older.closed_at:
+        return f"epoch {newer.epoch} closed before epoch {older.epoch}"
     return None

@@ -48,6 +48,8 @@ def heads(domain: Domain) -> dict[str, EpochHead]:
         "fifth, transfers rewritten": replace(fifth, journal_size=80),
         "fifth, a deposit taken back": replace(fifth, deposit_seq=3),
         "fifth, a leaf removed": replace(fifth, leaf_count=5),
+        "fifth, closed before the second": replace(fifth, closed_at=second.closed_at - 1),
+        "fifth, closed with the second": replace(fifth, closed_at=second.closed_at),
     }
 
 
@@ -57,7 +59,8 @@ PAIRS = (
     ("first", "second of another first"), ("second", "fifth of another vault"),
     ("second", "fifth of another chain"), ("second", "fifth, transfers lost"),
     ("second", "fifth, transfers rewritten"), ("second", "fifth, a deposit taken back"),
-    ("second", "fifth, a leaf removed"),
+    ("second", "fifth, a leaf removed"), ("second", "fifth, closed before the second"),
+    ("second", "fifth, closed with the second"),
 )  # fmt: skip
 
 

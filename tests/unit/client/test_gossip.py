@@ -486,6 +486,18 @@ def test_a_far_epoch_that_was_accepted_does_not_end_the_watch(client: Client) ->
     convicted(client, "the ledger signed two different heads for epoch 5")
 
 
+def test_heads_of_epochs_far_ahead_end_the_watch_no_longer_than_to_the_next_epoch(
+    client: Client,
+) -> None:
+    """They would fill what is kept, and every epoch that is real would be too old to be looked at."""
+    for ahead in range(KEPT):
+        client.hear(EVE, replace(HEADS["second"], epoch=2**62 + 2 * ahead, prev=bytes([1]) * 32))
+    client.hear(ANN, HEADS["fifth, nothing transferred since the second"])
+    (found,) = client.stopped
+    assert found.says.startswith("epoch 46116860184273")
+    assert found.says.endswith(" closed before epoch 5")
+
+
 def test_a_head_by_a_key_that_is_revoked_meanwhile_convicts_nobody(client: Client) -> None:
     """A thief signs with a stolen key, and we hear of the revocation only after his head."""
     client.hear(EVE, HEADS["twin"])

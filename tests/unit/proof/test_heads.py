@@ -68,6 +68,8 @@ CASES: dict[str, tuple[tuple[str, ...], str, Standing]] = {
     "transfers rewritten": (("second",), "fifth, transfers rewritten", Standing.CONTRADICTION),
     "a deposit taken back": (("second",), "fifth, a deposit taken back", Standing.CONTRADICTION),
     "a leaf removed": (("second",), "fifth, a leaf removed", Standing.CONTRADICTION),
+    "dated back": (("second",), "fifth, closed before the second", Standing.CONTRADICTION),
+    "closed in one second": (("second",), "fifth, closed with the second", Standing.NEWER),
     "another vault": (("second",), "fifth of another vault", Standing.CONTRADICTION),
     "another chain": (("second",), "fifth of another chain", Standing.CONTRADICTION),
     "older, against a newer": (("fifth, transfers lost",), "second", Standing.CONTRADICTION),
@@ -104,7 +106,7 @@ def test_a_judge_that_compares_epochs_only_is_noticed() -> None:
     missed = wrong_about(planted)
     assert "a rewritten chain" in missed
     assert "transfers rolled back" in missed
-    assert len(missed) == 9
+    assert len(missed) == 10
 
 
 def test_a_contradiction_names_the_known_head_and_says_why() -> None:
