@@ -44,15 +44,21 @@ def _a_second_opinion_on_every_ledger(request: pytest.FixtureRequest) -> Iterato
         assert disagreement(database) is None, database
 
 
+#: Tests that wait for swarms and servers, in two halves of about the same length.
+_WAITING = (("tests/scenarios/test_client_",), ("tests/scenarios/", "tests/integration/"))
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With ``-n 2``: tests that wait for swarms and servers run one after the other, in one process; the
-    others, which compute, run beside them in the other."""
+    """With ``-n 3``: of the tests that wait, those of each half run one after the other, in one process; the
+    others, which compute, run beside them in the third."""
     from xdist.scheduler import LoadScopeScheduling
 
     class WaitingOneAtATime(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            waits = nodeid.startswith(("tests/scenarios/", "tests/integration/"))
-            return "one at a time" if waits else nodeid
+            for number, half in enumerate(_WAITING):
+                if nodeid.startswith(half):
+                    return f"waiting {number}"
+            return nodeid
 
     return WaitingOneAtATime(config, log)
 
