@@ -265,7 +265,7 @@ class Buyer(Offers):
         farewell = super()._farewell(sale, channel)
         if not channel.signed:
             return farewell
-        return [self.demanded.demand(sale.connection, channel.statement), *farewell]
+        return [self.demanded.demand(sale.connection, channel), *farewell]
 
     def _pause(self, sale: Sale, now: float) -> list[Effect]:
         """Paying rests or goes on, or is measured: the seller is asked to, and its own word counts; but one

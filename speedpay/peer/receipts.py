@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import hashlib
 
+from speedpay.channel.payer import PayerChannel
 from speedpay.channel.receipt import PayeeReceipt, content_commitment
-from speedpay.channel.voucher import Statement
 from speedpay.errors import Stale, WrongChannel
 from speedpay.peer.effects import Effect, SaveReceipt, Send
 from speedpay.peer.messages import DemandMessage, ReceiptMessage
 from speedpay.signing import Domain, SigningKey
-from speedpay.units import Amount
+from speedpay.units import ZERO, Amount
 
 _TOLERANCE_S = 120
 
@@ -38,22 +38,24 @@ class Demanded:
 
     def __init__(self, domain: Domain, infohash: bytes, secret: bytes) -> None:
         self._domain, self._infohash, self._secret = domain, infohash, secret
-        #: By channel: on which connection, and whose signature it must have.
-        self._waiting: dict[bytes, tuple[int, bytes]] = {}
+        #: By channel: on which connection, whose signature it must have, and the most that it may say.
+        self._waiting: dict[bytes, tuple[int, bytes, Amount]] = {}
 
     def __bool__(self) -> bool:
         """Whether a seller that is here has yet to answer."""
         return bool(self._waiting)
 
-    def demand(self, connection: int, statement: Statement) -> Send:
+    def demand(self, connection: int, paid: PayerChannel) -> Send:
+        statement = paid.statement
         channel, salt = statement.channel, self._salt(statement.channel)
-        self._waiting[channel] = connection, statement.payee_key
+        self._waiting[channel] = connection, statement.payee_key, paid.signed
         commitment = content_commitment(salt, self._infohash)
         return Send(connection, DemandMessage(channel, salt, commitment))
 
     def heard(self, connection: int, message: ReceiptMessage, utc: int) -> list[Effect]:
-        """Raises WrongChannel, Stale or BadSignature; one that was not asked for is ignored."""
-        asked_on, payee_key = self._waiting.get(message.channel, (None, b""))
+        """Raises WrongChannel, Stale or BadSignature; one that was not asked for is ignored, and one over
+        more than was signed is not kept: only vouchers prove that, and the payee has shown none."""
+        asked_on, payee_key, signed = self._waiting.get(message.channel, (None, b"", ZERO))
         if asked_on != connection:
             return []
         salt, receipt = self._salt(message.channel), message.receipt()
@@ -63,11 +65,11 @@ class Demanded:
             raise Stale("was signed at another time", field="receipt.time")
         receipt.check(self._domain, payee_key)
         del self._waiting[message.channel]
-        return [SaveReceipt(receipt, salt)]
+        return [SaveReceipt(receipt, salt)] if receipt.cumulative <= signed else []
 
     def gone(self, connection: int) -> None:
         """The connection ended, or its peer will not answer."""
-        for channel in [c for c, (on, _) in self._waiting.items() if on == connection]:
+        for channel in [c for c, (on, *_) in self._waiting.items() if on == connection]:
             del self._waiting[channel]
 
     def _salt(self, channel: bytes) -> bytes:

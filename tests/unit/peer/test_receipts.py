@@ -70,7 +70,7 @@ def test_the_commitment_hides_the_content_from_whoever_lacks_the_salt() -> None:
     assert len(salts) == 1, "one secret and one channel: one salt"
     other = Pair(size=MIB)
     other.buyer.demanded._secret = b"another run"
-    told = other.start().buyer.demanded.demand(1, other.channel.statement)
+    told = other.start().buyer.demanded.demand(1, other.channel)
     assert isinstance(told.message, DemandMessage)
     assert told.message.salt not in salts
 
@@ -84,6 +84,20 @@ def test_no_part_of_a_receipt_can_be_changed(field: str) -> None:
     RECEIPT.check(DOMAIN, PAYEE.public)
     with pytest.raises(BadSignature, match=r"receipt\.signature"):
         replace(RECEIPT, **{field: changed}).check(DOMAIN, PAYEE.public)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("more", "kept"), [(0, 1), (1, 0)])
+def test_a_payee_that_signs_for_more_than_was_paid_is_not_believed(more: int, kept: int) -> None:
+    """Its word would stand in the buyer's records for good, as what does not match them."""
+    pair = sold()
+    channel = pair.channel
+    asked = pair.buyer.demanded.demand(pair.connection, channel).message
+    assert isinstance(asked, DemandMessage)
+    said = ReceiptMessage.of(PayeeReceipt.sign(
+        PAYEE, DOMAIN, asked.channel, channel.signed + Amount(more), 1, asked.commitment, pair.utc
+    ))  # fmt: skip
+    assert len(pair.buyer.message(pair.connection, said, pair.now, pair.utc)) == kept
+    assert not pair.buyer.demanded, "nothing better will come"
 
 
 def test_a_seller_answers_while_a_channel_is_in_use_and_after_its_stop() -> None:
@@ -126,7 +140,7 @@ def test_a_flood_of_demands_is_answered_once_a_second() -> None:
 def waiting() -> tuple[Pair, ReceiptMessage]:
     """A buyer that has demanded and was not answered yet, and the answer."""
     pair = Pair(size=2 * MIB).start()
-    asked = pair.buyer.demanded.demand(1, pair.channel.statement).message
+    asked = pair.buyer.demanded.demand(1, pair.channel).message
     assert isinstance(asked, DemandMessage)
     return pair, ask(pair, asked)
 
