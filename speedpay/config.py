@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from speedpay.errors import InvalidSetting, Malformed
-from speedpay.units import GIB, KIB, MIB, Share
+from speedpay.units import GIB, KIB, MIB, Amount, Share
 
 #: Folders and files are named once, here.
 HOME_VARIABLE = "SPEEDPAY_HOME"
@@ -55,6 +55,7 @@ class Settings:
     passphrase_file: Path | None
     consumption: Share  # the formula's share of the money one download may use
     up_limit: int | None  # bytes a second; None: no limit given
+    risk_cap: Amount  # what a seller leaves unredeemed at most
     listen: Endpoint
     chain_nodes: tuple[
         str, ...
@@ -113,6 +114,16 @@ def parse_endpoint(text: str, field: str = "listen") -> Endpoint:
 
 def _rate_or_none(text: str, field: str) -> int | None:
     return None if text in ("", "none") else parse_rate(text, field)
+
+
+def _some_tokens(text: str, field: str) -> Amount:
+    try:
+        amount = Amount.from_tokens(text, field)
+    except Malformed as error:
+        raise InvalidSetting(error.message, field=field) from error
+    if not amount:
+        raise InvalidSetting("must be above 0", field=field)
+    return amount
 
 
 def _url(text: str, field: str) -> str:
@@ -183,6 +194,7 @@ _SETTINGS: Mapping[str, tuple[str, Callable[[str, str], Any]]] = MappingProxyTyp
     "passphrase_file": ("", _path_or_none),
     "consumption": ("0.25", _share),
     "up_limit": ("", _rate_or_none),
+    "risk_cap": ("10", _some_tokens),
     "listen": ("0.0.0.0:6881", parse_endpoint),
     "chain_nodes": ("", _urls),
     "chain_api_key": ("", _api_key_or_none),

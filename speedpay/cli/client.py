@@ -82,7 +82,7 @@ def make_client(
             str(Endpoint(host, port)), settings.up_limit, dht=not loopback, lsd=not loopback
         )
     )
-    terms = Terms(ask, frozenset(MoneyClass), DEFAULT_FREE_POOL)
+    terms = Terms(ask, frozenset(MoneyClass), DEFAULT_FREE_POOL, risk_cap=settings.risk_cap)
     make_folder(settings.home, "home", mode=0o700)
     client = Client(
         swarm, settings.home, account, ledger, terms, lambda text: out.note(clean(text)),

@@ -78,6 +78,8 @@ def seed(
     client, swarm = make_client(out, settings, ask or NO_PRICE, need_wallet=False)
     if client.account is None:
         out.note("no wallet here, so this seeds for free; to be paid: speedpay wallet new")
+    else:
+        out.note(f"at most {settings.risk_cap} tok wait for redemption at any time (risk_cap)")
     offered = []
     for source in sources:
         try:

@@ -81,6 +81,14 @@ class Escrow:
         self._store.order_filled(order, opened)
         return opened
 
+    async def renew(self, channel: bytes) -> SignedStatement:
+        """Its statement, signed anew by the key that the ledger uses now. Raises Refused or NotFound."""
+        account = self._account
+        found = await until_answered(
+            lambda: self._ledger.channel(account.keys.identity, account.id, channel), self._away
+        )
+        return found.value.signed_statement
+
     async def deposit(self, channel: PayerChannel, infohash: bytes) -> None:
         """Give the ledger the newest voucher that the payee has not acknowledged."""
         key = self.key_of(infohash, channel.statement.nonce)

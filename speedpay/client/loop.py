@@ -305,11 +305,12 @@ class Client:
                 self._note(f"the ledger is away, so nothing is paid or sold yet: {reason}")
             said = True
 
+        records = Records(self.store)
+        self.ledger.remember(records.keys(self.account.domain, int(time.time())))
         await until_answered(self.ledger.identify, away)
         certificates = self.ledger.certificates
         assert certificates is not None
-        for one in certificates.certificates:
-            Records(self.store).keep_certificate(one)
+        records.keep_keys(certificates)
         # Not what is of torrents that another process is busy with: its channels are in use.
         earned = [one for one in self.store.open_paid() if self._locks.take(one.infohash)]
         self.market = Market(

@@ -25,12 +25,21 @@ from speedpay.client.account import Account
 from speedpay.client.escrow import Escrow
 from speedpay.client.gossip import Gossip
 from speedpay.client.heads import Contradiction, Heads
+from speedpay.client.ledger_keys import LedgerKeys
 from speedpay.client.records import Records
 from speedpay.client.redeemer import REDEEM_EVERY_S, Redeemer
 from speedpay.client.spending import Spending
 from speedpay.client.store import Earned, Store, StoredPlan
 from speedpay.client.upload import Peer, Upload
-from speedpay.errors import ChannelClosed, NotFound, Refused, Stale, WrongLedger, WrongNetwork
+from speedpay.errors import (
+    BadSignature,
+    ChannelClosed,
+    NotFound,
+    Refused,
+    Stale,
+    WrongLedger,
+    WrongNetwork,
+)
 from speedpay.ledger_api.client import AsyncLedgerClient
 from speedpay.market.bidder import Explanation
 from speedpay.peer.buyer import Buyer
@@ -44,6 +53,7 @@ from speedpay.peer.effects import (
     LockEscrow,
     Note,
     Redeem,
+    RenewStatement,
     SavePayee,
     SavePayer,
     SaveReceipt,
@@ -60,19 +70,21 @@ from speedpay.peer.messages import (
     HeadMessage,
     Hello,
     Message,
+    Open,
     Pause,
     Prospect,
     Quote,
     ReceiptMessage,
     Resume,
     StopMessage,
+    TopUp,
 )
 from speedpay.peer.sealing import Handshake
 from speedpay.peer.seller import Seller, Terms
 from speedpay.signing import SigningKey
 from speedpay.swarm import events
 from speedpay.swarm.session import Session
-from speedpay.units import NO_PRICE, ZERO, Price
+from speedpay.units import NO_PRICE, ZERO, Amount, Price
 
 _log = logging.getLogger(__name__)
 _EITHER_WAY = (Pause, Resume, StopMessage)
@@ -127,10 +139,16 @@ class Market:
         self.protocol_bytes = 0
         earned = list(earned)
         self._infohash_of = {e.channel.statement.channel: e.infohash for e in earned}
-        self.seller = Seller(account.domain, certificates, terms, [e.channel for e in earned])
+        self._keys = LedgerKeys(Records(store), ledger, self._away)
+        self.seller = Seller(
+            account.domain, certificates, terms, [e.channel for e in earned],
+            self._keys.proven,
+        )  # fmt: skip
         self.upload = Upload(swarm, self.seller, terms.free_pool, self.peers)
         self.escrow = Escrow(store, ledger, account, self._away)
-        self.redeemer = Redeemer(store, ledger, account, self._away, self.seller.forget)
+        self.redeemer = Redeemer(
+            store, ledger, account, self._away, self.seller.forget, self._settled
+        )  # fmt: skip
         self.gossip = Gossip(
             heads, ledger, lambda: self.seller.certificates, self._send_head, self._halt, note
         )
@@ -195,6 +213,10 @@ class Market:
         """What time makes due; every 100 ms or so."""
         now, utc = time.monotonic(), int(time.time())
         effects = self.seller.tick(now, utc)
+        if (known := self._keys.news(self.seller.certificates)) is not None:
+            effects += self.seller.learn(known)
+        if self._keys.is_time(now):
+            self._spawn(self._ask_keys())
         self._keep_to_caps(now)
         for purchase in self.purchases.values():
             effects += purchase.buyer.tick(now)
@@ -317,16 +339,50 @@ class Market:
         utc = int(time.time())
         try:
             message = peer.conversation.receive(event.sequence, event.payload, now)
-            self._perform(self._dispatch(peer, event.sequence, message, now, utc))
+            self._dispatched(peer, event.sequence, message, now, utc)
         except Refused as refusal:
+            self._refused(peer, refusal, peer.conversation.heard_type, now)
+
+    def _dispatched(self, peer: Peer, number: int, message: Message, now: float, utc: int) -> None:
+        """Raises Refused. A statement that no known key has signed may be under a new one: then the ledger
+        is asked once who it is, and the message judged again."""
+        try:
+            self._perform(self._dispatch(peer, number, message, now, utc))
+        except BadSignature as refusal:
+            if not (isinstance(message, Open | TopUp) and refusal.field == "statement.signature"):
+                raise
             self._store.let_go()
-            _log.info("%s:%d refused: %s", peer.address, peer.port, refusal)
-            if isinstance(refusal, WrongLedger | WrongNetwork) and not peer.conversation.met:
-                return  # an ordinary peer to us
-            if refusal.is_misbehaviour:
-                self._ban(peer.connection, str(refusal))
-            elif answer := peer.conversation.answer(refusal, now):
-                self._send(peer, answer)
+            if not self._keys.may_doubt(now):
+                raise Stale("by a key that is not known yet", field=refusal.field) from refusal
+            self._spawn(self._judge_again(peer, number, message))
+
+    async def _ask_keys(self) -> None:
+        await self._keys.ask()
+
+    async def _judge_again(self, peer: Peer, number: int, message: Open | TopUp) -> None:
+        heard = await self._keys.ask()
+        if self.peers.get(peer.connection) is not peer:
+            return
+        if (known := self._keys.news(self.seller.certificates)) is not None:
+            self._perform(self.seller.learn(known))
+        try:
+            self._perform(
+                self._dispatch(peer, number, message, time.monotonic(), int(time.time()))
+            )  # fmt: skip
+        except Refused as refusal:
+            if isinstance(refusal, BadSignature) and not heard:
+                refusal = Stale("by a key that is not known yet", field=refusal.field)
+            self._refused(peer, refusal, message.TYPE, time.monotonic())
+
+    def _refused(self, peer: Peer, refusal: Refused, heard_type: int, now: float) -> None:
+        self._store.let_go()
+        _log.info("%s:%d refused: %s", peer.address, peer.port, refusal)
+        if isinstance(refusal, WrongLedger | WrongNetwork) and not peer.conversation.met:
+            return  # an ordinary peer to us
+        if refusal.is_misbehaviour:
+            self._ban(peer.connection, str(refusal))
+        elif answer := peer.conversation.answer(refusal, now, heard_type):
+            self._send(peer, answer)
 
     def _dispatch(
         self, peer: Peer, number: int, message: Message, now: float, utc: int
@@ -405,7 +461,9 @@ class Market:
                 case AwaitClose():
                     self.await_close(effect.channel)
                 case Redeem():
-                    self.redeemer.redeem(effect.channel, close=True)
+                    self.redeemer.redeem(effect.channel, effect.close)
+                case RenewStatement():
+                    self._spawn(self._renew(effect.channel))
                 case Allow():
                     self._swarm.extension.allow(effect.connection, effect.more)
                 case Ban():
@@ -510,6 +568,24 @@ class Market:
     def _refuse_if_halted(self) -> None:
         if self.gossip.contradiction is not None:
             raise Stale("nothing is locked at a ledger that contradicts itself", field="ledger")
+
+    async def _renew(self, channel: bytes) -> None:
+        try:
+            opened = await self.escrow.renew(channel)
+        except (Refused, NotFound) as refusal:
+            _log.warning("the statement of %s was not signed anew: %s", channel.hex(), refusal)
+            return
+        for purchase in self.purchases.values():
+            self._perform(purchase.buyer.renewed(opened))
+
+    def _settled(self, channel: bytes, paid: Amount | None, closed: bool) -> None:
+        """What the ledger has paid of a channel; None: it is none of its."""
+        if paid is None:
+            self._perform(self.seller.disowned(channel))
+            return
+        proven = self.seller.redeemed(channel, paid, closed)
+        if proven is not None:
+            self._keys.prove(proven)
 
     @contextmanager
     def _under_way(self, purchase: Purchase) -> Iterator[None]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from speedpay.certificates import CertificateSet
 from speedpay.channel.voucher import SignedStatement, Statement, Voucher, with_more_escrow
 from speedpay.client.records import KeptReceipt, Records
-from speedpay.errors import Malformed, SpeedpayError
+from speedpay.errors import Malformed, SpeedpayError, Stale
 from speedpay.ledger_api import strict
 from speedpay.ledger_api.answers import ChannelView, Outcome
 from speedpay.ledger_api.attested import SignedAnswer
@@ -65,6 +65,7 @@ class Prover:
         self._records = records
         self._domain = domain
         self._certificates = [one for one in records.certificates() if self._in_force(one)]
+        self._keys = records.keys(domain, 0)
 
     def statement(self, found: Proved, body: bytes, signature: bytes) -> None:
         """The ledger's promise that the money was locked."""
@@ -109,7 +110,7 @@ class Prover:
         if answer is None:
             return
         try:
-            view = ChannelView.read(answer.check(self._domain))
+            view = ChannelView.read(self._checked(found, answer))
             if answer.head.target != f"/v1/channels/{found.channel.hex()}":
                 raise Malformed("is the answer to another question", field="answer")
             said = Said(
@@ -148,7 +149,7 @@ class Prover:
         if answer is None:
             return
         try:
-            outcome = _outcome_in(answer, answer.check(self._domain), found.channel)
+            outcome = _outcome_in(answer, self._checked(found, answer), found.channel)
             _named(answer, found.channel, account)
         except SpeedpayError as error:
             found.broken.append(f"the ledger's answer to the redemption does not hold: {error}")
@@ -180,6 +181,14 @@ class Prover:
             return None
         found.at = kept.at
         return kept.answer
+
+    def _checked(self, found: Proved, answer: SignedAnswer) -> Fields:
+        """Raises as ``SignedAnswer.check``, and Stale when its key had been revoked before it was kept."""
+        fields = answer.check(self._domain)
+        revoked_at = self._keys.revoked_at(answer.certificate.response_key)
+        if revoked_at is not None and (found.at is None or found.at >= revoked_at):
+            raise Stale("was signed by a key that the ledger had revoked", field="certificate")
+        return fields
 
     def _in_force(self, certificate: Certificate) -> bool:
         """What was signed while it was in force stays signed."""

@@ -5,6 +5,7 @@ Nothing here decides about money. Whoever adds it up finds the proofs in ``recei
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Mapping
@@ -14,15 +15,21 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
+from speedpay.certificates import CertificateSet
 from speedpay.channel.receipt import PayeeReceipt, content_commitment
 from speedpay.client import tables
 from speedpay.client.database import Database
 from speedpay.errors import Malformed, ProofBroken, SpeedpayError
 from speedpay.ledger_api import strict
-from speedpay.ledger_api.answers import certificate_to_json, read_certificate
+from speedpay.ledger_api.answers import (
+    certificate_to_json,
+    read_certificate,
+    read_revocation,
+    revocation_to_json,
+)
 from speedpay.ledger_api.attested import SignedAnswer
 from speedpay.ledger_api.strict import Fields
-from speedpay.signing import Certificate
+from speedpay.signing import Certificate, Domain, ledger_id
 from speedpay.units import MAX_UTOK, Amount, MoneyClass
 
 _MAX_NAME = 255
@@ -215,6 +222,43 @@ class Records:
         ]  # fmt: skip
 
     # --- the ledger's word -----------------------------------------------------------------------
+
+    def keep_keys(self, known: CertificateSet) -> None:
+        """All that is known of the ledger's keys, in one step."""
+        with self._database.write() as db:
+            for certificate in known.certificates:
+                _keep_certificate(db, certificate)
+            for revocation in known.revocations:
+                body = strict.dump(revocation_to_json(revocation))
+                row = {"response_key": revocation.response_key, "body": body}
+                query = insert(tables.revocations).values(row)
+                db.execute(
+                    query.on_conflict_do_update(index_elements=["response_key"], set_=row)
+                )  # fmt: skip
+
+    def keys(self, domain: Domain, now: int) -> CertificateSet:
+        """What ``keep_keys`` has kept of that ledger, checked again. Raises Malformed or BadSignature when a
+        revocation was changed where it was kept: to go on would be to believe a stolen key again."""
+        with self._database.read() as db:
+            rows = db.execute(sa.select(tables.revocations)).all()
+        revoked = [read_revocation(Fields(strict.parse(row.body))) for row in rows]
+        made = CertificateSet(domain).merged(
+            [], [one for one in revoked if ledger_id(one.root_key) == domain.ledger_id], now
+        )
+        for certificate in self.certificates():
+            with contextlib.suppress(SpeedpayError):  # the ledger shows them again
+                made = made.merged([certificate], [], now)
+        return made
+
+    def key_proven(self, response_key: bytes) -> None:
+        """The ledger has paid on a channel that this key vouched for."""
+        with self._database.write() as db:
+            row = insert(tables.proven).values(response_key=response_key)
+            db.execute(row.on_conflict_do_nothing())
+
+    def proven_keys(self) -> list[bytes]:
+        with self._database.read() as db:
+            return list(db.execute(sa.select(tables.proven.c.response_key)).scalars())
 
     def keep_certificate(self, certificate: Certificate) -> None:
         with self._database.write() as db:

@@ -14,11 +14,12 @@ from speedpay.channel.voucher import Assignment, Closing
 from speedpay.client.account import Account
 from speedpay.client.patience import until_answered
 from speedpay.client.store import Earned, Store
-from speedpay.errors import ChannelClosed, NotFound, Refused
+from speedpay.errors import ChannelClosed, ChannelUnknown, NotFound, Refused
 from speedpay.ledger_api.answers import Outcome
 from speedpay.ledger_api.attested import SignedAnswer
 from speedpay.ledger_api.client import AsyncLedgerClient
 from speedpay.ledger_api.shapes import ChannelState, Redemption
+from speedpay.units import Amount
 
 _log = logging.getLogger(__name__)
 #: Open channels are redeemed this often, so that little is at risk with a payer or ledger that goes.
@@ -28,7 +29,9 @@ _GATHER_S = 0.02
 
 class Redeemer:
     """``closed(channel)`` is told of each channel whose closing is signed, before the ledger hears of it: a
-    voucher that is accepted after that would be lost, though its payer was told that it has it."""
+    voucher that is accepted after that would be lost, though its payer was told that it has it.
+    ``settled(channel, paid, closed)`` is told what the ledger has paid of it, None where it knows
+    no such channel."""
 
     def __init__(
         self,
@@ -37,12 +40,14 @@ class Redeemer:
         account: Account,
         away: Callable[[str], None],
         closed: Callable[[bytes], None],
+        settled: Callable[[bytes, Amount | None, bool], None] = lambda channel, paid, closed: None,
     ) -> None:
         self._store = store
         self._ledger = ledger
         self._account = account
         self._away = away
         self._closed = closed
+        self._settled = settled
         self._wanted: dict[bytes, bool] = {}
         self._wake = asyncio.Event()
         self._idle = asyncio.Event()
@@ -106,11 +111,15 @@ class Redeemer:
         if outcome.error is None:
             closed = outcome.state is ChannelState.CLOSED
             self._store.redeemed(item.channel, outcome.paid, closed, answer)
+            self._settled(item.channel, outcome.paid, closed)
         elif isinstance(outcome.error, ChannelClosed) and earned is not None:
             closed = True
             self._store.redeemed(item.channel, earned.redeemed, True)
+            self._settled(item.channel, earned.redeemed, True)
         else:
             closed = False
             _log.warning("channel %s was not redeemed: %s", item.channel.hex(), outcome.error)
+            if isinstance(outcome.error, ChannelUnknown):
+                self._settled(item.channel, None, False)
         if closed and item.close is None:  # of the others it was said when the closing was signed
             self._closed(item.channel)

@@ -6,8 +6,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 
 #: Files of an earlier version gain the tables they lack; what they have keeps its columns.
-VERSION = 3
-UPGRADED_FROM = (0, 1, 2)
+VERSION = 4
+UPGRADED_FROM = (0, 1, 2, 3)
 METADATA = sa.MetaData()
 _blob, _whole, _text = sa.LargeBinary, sa.BigInteger, sa.Text
 
@@ -122,6 +122,17 @@ contradictions = sa.Table(
     sa.Column("body", _blob, nullable=False),
     sa.Column("at", _whole, nullable=False),
     sa.Column("accepted", sa.Boolean, nullable=False),
+)  # fmt: skip
+#: What the ledger's root key took back: never forgotten, whatever the ledger answers later.
+revocations = sa.Table(
+    "revocations", METADATA,
+    sa.Column("response_key", _blob, primary_key=True),
+    sa.Column("body", _blob, nullable=False),
+)  # fmt: skip
+#: Response keys on whose channels the ledger has paid us.
+proven = sa.Table(
+    "proven", METADATA,
+    sa.Column("response_key", _blob, primary_key=True),
 )  # fmt: skip
 #: What left for others, by torrent and hour (unix hours), from ``began`` on (unix seconds). Statistics: a
 #: crash loses up to a minute of them.

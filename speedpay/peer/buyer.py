@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterable
 from speedpay.channel.life import State, Step, follow
 from speedpay.channel.payer import PayerChannel
 from speedpay.channel.receipt import NO_INFOHASH
-from speedpay.errors import ChannelClosed, OutOfOrder, OverLimit, WrongChannel
+from speedpay.errors import ChannelClosed, OutOfOrder, OverLimit, Stale, WrongChannel
 from speedpay.market.bidder import Plan
 from speedpay.market.gain import Gain, Rules
 from speedpay.peer.bids import price_in_force
-from speedpay.peer.effects import AwaitClose, Effect, Note, SavePayer, Send
+from speedpay.peer.effects import AwaitClose, Effect, Note, RenewStatement, SavePayer, Send
 from speedpay.peer.funding import CONFIRM_S, RETRY_S
 from speedpay.peer.measuring import Measuring
 from speedpay.peer.messages import (
@@ -32,6 +32,7 @@ from speedpay.peer.messages import (
     ReceiptMessage,
     Resume,
     StopMessage,
+    TopUp,
 )
 from speedpay.peer.offers import Offers
 from speedpay.peer.purse import without_caps
@@ -243,22 +244,28 @@ class Buyer(Offers):
         """Only a refusal of our channel matters, or of a demand, whose receipt will not come: the peer
         goes back to the free lane.
 
-        For now, if the channel is closed (another one may follow) or still in use on a connection
-        that the seller believes alive; for the rest of this connection otherwise.
+        For now, if the channel is closed (another one may follow), still in use on a connection that
+        the seller believes alive, or vouched for by a key that it does not believe; for the rest of
+        this connection otherwise.
         """
         if message.reference == DemandMessage.TYPE:
             self.demanded.gone(sale.connection)
+        if message.reference == TopUp.TYPE and message.code == Stale.code and sale.channel:
+            # It would take vouchers above the escrow that it knows for misbehaviour.
+            return [RenewStatement(sale.channel.statement.channel), *self._rest(sale, now)]
         if message.reference != Open.TYPE or sale.state is not State.OPENING or sale.waiting:
             return []
         sale.state, sale.retry_at = follow(sale.state, Step.REFUSE), now + RETRY_S
-        sale.retired = message.code not in (ChannelClosed.code, OverLimit.code)
+        stale = message.code == Stale.code
+        sale.retired = not stale and message.code not in (ChannelClosed.code, OverLimit.code)
         channel, sale.channel, sale.key = sale.channel, None, None
         if channel is None:
             return []
         identity = channel.statement.channel
         self._left_on[identity] = sale.connection, sale.base
         self._bury(sale, identity)
-        return [AwaitClose(identity)]
+        renewed: list[Effect] = [RenewStatement(identity)] if stale else []
+        return [*renewed, AwaitClose(identity)]
 
     def _farewell(self, sale: Sale, channel: PayerChannel) -> list[Effect]:
         """A receipt is demanded before the stop, after which its seller may know the channel no more."""

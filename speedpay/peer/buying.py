@@ -83,15 +83,16 @@ class Buying:
     def demand(self, price: Price) -> Demand:
         return Demand(self.connection, price, self.place)
 
-    def room_bytes(self) -> int | None:
-        """How many more may leave before the window is full; None where that is not to be enforced.
+    def room_bytes(self, left: Amount) -> int | None:
+        """How many more may leave before the window is full; None where that is not to be enforced. ``left``:
+        what may still be owed.
 
         Beyond the first 4 MiB the window is trust that was paid for, and its owner may take a few
         milliseconds of the line more before we look.
         """
         if self.state is not State.ACTIVE or self.window.size_bytes >= WINDOW_MAX_BYTES:
             return None
-        return self.window.room_bytes(self.price, self.escrow_left) if self.price else None
+        return self.window.room_bytes(self.price, left) if self.price else None
 
     def uses(self, channel: bytes) -> bool:
         return self.channel is not None and self.channel.statement.channel == channel

@@ -99,12 +99,14 @@ class Conversation:
             check_binding(message, self._domain, self._session.transcript)
         return message
 
-    def answer(self, refusal: Refused, now: float) -> ErrorMessage | None:
-        """What to tell the peer of its newest message, which was refused. None: nothing, for it has not met
-        us, said an error itself, or says so much wrong that it would not hear more."""
-        if not self.met or self.heard_type == ErrorMessage.TYPE or not self._answers.take(now):
+    def answer(self, refusal: Refused, now: float, about: int | None = None) -> ErrorMessage | None:
+        """What to tell the peer of its message of type ``about`` (its newest), which was refused. None:
+        nothing, for it has not met us, said an error itself, or says so much wrong that it would not hear
+        more."""
+        heard = self.heard_type if about is None else about
+        if not self.met or heard == ErrorMessage.TYPE or not self._answers.take(now):
             return None
-        return ErrorMessage(refusal.code, self.heard_type)
+        return ErrorMessage(refusal.code, heard)
 
     def _ordinary_or_payment(self) -> Bucket:
         is_payment = self.heard_type in (VoucherMessage.TYPE, Ack.TYPE)

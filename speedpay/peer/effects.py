@@ -70,7 +70,16 @@ class SaveReceipt:
 
 @dataclass(frozen=True, slots=True)
 class Redeem:
-    """The seller is done with this channel: redeem its best voucher and close it."""
+    """Redeem this channel's best voucher; ``close``: the seller is done with it."""
+
+    channel: bytes
+    close: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class RenewStatement:
+    """A seller does not believe the key that signed this channel's statement: ask the ledger for it again.
+    Answered by ``Buyer.renewed``."""
 
     channel: bytes
 
@@ -110,6 +119,6 @@ class Note:
 
 
 Effect = (
-    Send | LockEscrow | AddEscrow | SavePayer | SavePayee | SaveReceipt | Redeem | AwaitClose | Withhold
-    | Allow | Ban | Note
+    Send | LockEscrow | AddEscrow | SavePayer | SavePayee | SaveReceipt | Redeem | RenewStatement
+    | AwaitClose | Withhold | Allow | Ban | Note
 )  # fmt: skip

@@ -98,6 +98,18 @@ class Funding(Paying):
                 sale.state = follow(sale.state, Step.SETTLE)
         return self._note(f"the ledger would not lock more escrow: {reason}")
 
+    def renewed(self, opened: SignedStatement) -> list[Effect]:
+        """The ledger has signed a channel's statement anew, which ``RenewStatement`` asked for."""
+        channel = self.purse.renewed(opened)
+        if channel is None:
+            return []
+        for sale in self.sales.values():
+            if sale.ask is not None and sale.ask.payee_key == opened.statement.payee_key:
+                sale.retry_at = min(sale.retry_at, 0.0)
+                if sale.channel is not None and sale.channel.statement == opened.statement:
+                    sale.channel = channel
+        return [SavePayer(channel)]
+
     def closed(self, identity: bytes, paid: Amount) -> None:
         """The ledger has closed a channel of ours having paid ``paid``: the rest is free again."""
         if not self.purse.closed(identity, paid):

@@ -116,6 +116,15 @@ class Purse:
         self.remember(channel, known[1])
         return channel
 
+    def renewed(self, opened: SignedStatement) -> PayerChannel | None:
+        """The channel with its statement signed anew; None where that speaks of another escrow by now."""
+        known = self.channels.get(opened.statement.channel)
+        if known is None or known[0].statement != opened.statement:
+            return None
+        channel = known[0].topped_up(opened)
+        self.remember(channel, known[1])
+        return channel
+
     def refused(self, connection: int, amount: Amount) -> None:
         self.budget = self.budget.unlock(amount)
         self._asked.pop(connection, None)

@@ -27,10 +27,10 @@ from speedpay.errors import (
 from speedpay.market.allocator import Demand
 from speedpay.market.debts import Debts
 from speedpay.market.quote import expected_rates, expected_share
-from speedpay.market.window import Trust, Window
+from speedpay.market.window import WINDOW_MIN_BYTES, Trust, Window
 from speedpay.peer.bids import keep_bids, price_in_force
 from speedpay.peer.buying import Buying, Past
-from speedpay.peer.effects import Allow, Effect, Redeem, SavePayee, Send, Withhold
+from speedpay.peer.effects import Allow, Effect, Note, Redeem, SavePayee, Send, Withhold
 from speedpay.peer.messages import (
     MAX_LOAD,
     MAX_RATE,
@@ -51,10 +51,13 @@ from speedpay.peer.messages import (
     VoucherMessage,
 )
 from speedpay.peer.receipts import signed_receipt
+from speedpay.peer.unredeemed import Unredeemed
 from speedpay.signing import Domain, SigningKey
 from speedpay.units import MIB, NO_PRICE, ZERO, Amount, MoneyClass, Price, Share, Value
 
 ASK_PERIOD_S = 600
+#: A user who sells dearly sets another (``risk_cap``).
+DEFAULT_RISK_CAP = Amount(10_000_000)
 #: A payer that lost its connection may come back; then its channel is redeemed and closed.
 KEEP_IDLE_S = 60.0
 #: Channels that ended on one connection and about which late words may still come.
@@ -64,16 +67,23 @@ _MAX_ENDED = 8
 @dataclass(frozen=True, slots=True)
 class Terms:
     """What a seller offers to everyone: ``price`` is the least it takes, ``own`` the least for the torrents
-    (by infohash) that have one of their own."""
+    (by infohash) that have one of their own. ``risk_cap``: what it leaves unredeemed at most, and so the
+    loss if channels turn out to be none of the ledger's."""
 
     price: Price
     classes: frozenset[MoneyClass]
     free_pool: Share
     min_escrow: Amount = ZERO
+    risk_cap: Amount = DEFAULT_RISK_CAP
     own: Mapping[bytes, Price] = field(default_factory=dict)
 
     def least(self, infohash: bytes) -> Price:
         return self.own.get(infohash, self.price)
+
+
+def _unpaid(buying: Buying) -> int:
+    """In µtok·byte/MiB."""
+    return max(0, buying.window.exposure(buying.price)) if buying.channel else 0
 
 
 def _load(demands: Sequence[Demand], asking: Buying) -> int:
@@ -89,8 +99,9 @@ class Seller:
         certificates: CertificateSet,
         terms: Terms,
         channels: Iterable[PayeeChannel] = (),
+        proven: Iterable[bytes] = (),
     ) -> None:
-        """``channels``: those the store remembers and that are not closed.
+        """``channels``: those the store remembers and that are not closed. ``proven``: as ``Unredeemed``.
 
         ``uplink``: bytes a second that all connections share, 0 while unknown. ``ordinary``: peers that do
         not speak our protocol and want data, each a demand at no price. The client keeps both current,
@@ -110,6 +121,11 @@ class Seller:
         self._closed: dict[bytes, int] = {}
         self._past: dict[bytes, Past] = {}
         self._debts = Debts()
+        self.unredeemed = Unredeemed(terms.risk_cap, proven)
+        for channel in self._channels.values():
+            self.unredeemed.accepted(channel.statement.channel, channel.accepted)
+        #: What all connections have not paid yet, in µtok·byte/MiB; between ticks rather too much.
+        self._unpaid = 0
 
     # --- what peers do ---------------------------------------------------------------------------
 
@@ -197,6 +213,7 @@ class Seller:
             return self._allow(buying)
         buying.billed_at = price_in_force(buying.bids, asked_after)
         buying.window = buying.window.served(byte_count, buying.billed_at, buying.price)
+        self._unpaid += byte_count * buying.billed_at.utok_per_mib
         return self._judge(buying, now)
 
     def gone(self, connection: int, now: float) -> None:
@@ -216,6 +233,7 @@ class Seller:
 
     def tick(self, now: float, utc: int) -> list[Effect]:
         effects: list[Effect] = []
+        self._unpaid = sum(_unpaid(buying) for buying in self._buying.values())
         for buying in self._buying.values():
             if utc >= buying.ask_until and self._sells:
                 effects += self._ask(buying, utc)
@@ -259,8 +277,36 @@ class Seller:
         self._sells = False
         return self.finish()
 
+    def learn(self, certificates: CertificateSet) -> list[Effect]:
+        """More is known of the ledger's keys. What a revoked one vouches for is redeemed at once: a sale
+        goes on if the ledger knows its channel."""
+        self.certificates = certificates
+        revoked = [one.response_key for one in certificates.revocations]
+        return [Redeem(channel, close=False) for channel in self.unredeemed.revoked(revoked)]
+
+    def redeemed(self, channel: bytes, paid: Amount, closed: bool) -> bytes | None:
+        """The ledger has paid ``paid`` of a channel in all. Returns the response key that vouched for it,
+        if the ledger has never paid for one of that key's before."""
+        proven = self.unredeemed.redeemed(channel, paid)
+        if closed:
+            self.unredeemed.closed(channel)
+        return proven
+
+    def disowned(self, channel: bytes) -> list[Effect]:
+        """The ledger knows no such channel: somebody forged its statement."""
+        lost = self.unredeemed.lost(channel)
+        effects: list[Effect] = []
+        for buying in self._buying.values():
+            if buying.uses(channel):
+                effects += self._end(buying)
+        self.forget(channel)
+        if lost:
+            said = f"the ledger does not know a channel on which {lost} tok were promised: they are lost"
+            effects.append(Note(said))
+        return [effect for effect in effects if not isinstance(effect, Redeem)]
+
     def forget(self, channel: bytes) -> None:
-        """The ledger has closed it."""
+        """The ledger closes it."""
         self._close(channel)
         self._channels.pop(channel, None)
         self._idle.pop(channel, None)
@@ -365,8 +411,10 @@ class Seller:
         opened = None  # checked before: the key that signed it may have been revoked since
         if identity not in self._channels or known.statement != statement:
             opened = message.signed_statement()
-            opened.check(self.certificates, utc)
+            key = opened.check(self.certificates, utc)
         channel = known.topped_up(statement) if known.statement != statement else known
+        if opened is not None:
+            self.unredeemed.vouched(identity, key)
         buying.state, buying.channel, buying.billing = state, channel, []
         # What was signed before this connection is owed from before it: a lost voucher follows.
         owed = message.signed.minus_or_zero(channel.accepted)
@@ -383,7 +431,8 @@ class Seller:
             return []  # it crossed our stop
         channel = self._confirmed(buying, message.statement.channel)
         channel = channel.topped_up(message.statement)
-        message.signed_statement().check(self.certificates, utc)
+        key = message.signed_statement().check(self.certificates, utc)
+        self.unredeemed.vouched(message.statement.channel, key)
         self._hold(buying, channel)
         saved = SavePayee(channel, message.signed_statement())
         return [saved, *self._judge(buying, now)]
@@ -404,7 +453,13 @@ class Seller:
         self._hold(buying, channel)
         buying.window = buying.window.paid_up(raised, message.refused_bytes, buying.price)
         told = self._acknowledge(buying)
-        return [SavePayee(channel, None), told, *self._judge(buying, now)]
+        return [SavePayee(channel, None), told, *self._due(channel), *self._judge(buying, now)]
+
+    def _due(self, channel: PayeeChannel) -> list[Effect]:
+        """What to redeem now that ``channel`` has a higher voucher."""
+        identity = channel.statement.channel
+        self.unredeemed.accepted(identity, channel.accepted)
+        return [Redeem(due, close=False) for due in self.unredeemed.due(identity)]
 
     def _late_voucher(self, buying: Buying, message: VoucherMessage, utc: int) -> list[Effect]:
         """It crossed our stop. The channel is about to be closed, but not yet perhaps."""
@@ -416,6 +471,7 @@ class Seller:
         except (NotIncreasing, ChannelClosed, AboveEscrow):
             return []  # above: the top-up that it follows crossed our stop as well
         self._channels[message.channel] = channel
+        self.unredeemed.accepted(message.channel, channel.accepted)
         buying.ended[message.channel] = channel.accepted, buying.ended[message.channel][1]
         told = Send(buying.connection, Ack(message.channel, channel.accepted, 0))
         return [SavePayee(channel, None), told, Redeem(message.channel)]
@@ -444,15 +500,18 @@ class Seller:
         """Serve, withhold, fall back to the free lane or end: what the window and the bid say."""
         if buying.channel is None or buying.state not in (State.ACTIVE, State.PAUSED):
             return []
-        buying.window, trust = buying.window.at(buying.price, buying.escrow_left, now)
-        if trust is Trust.END:
+        buying.window, trust = buying.window.at(buying.price, self._room(buying), now)
+        # Full by our own cap: the payer did nothing wrong, and the sale waits for the ledger.
+        ours = not buying.window.is_full(buying.price, buying.escrow_left)
+        if trust is Trust.END and not ours:
             self._debts.left(buying.place, buying.unpaid_bytes, now)
             return self._end(buying)
+        trust = Trust.FREE if trust is Trust.END else trust
         effects: list[Effect] = []
         bids = self._bids(buying, now)
         if buying.state is State.ACTIVE and (trust is Trust.FREE or not bids):
             buying.state = follow(buying.state, Step.PAUSE)
-            if trust is Trust.FREE:
+            if trust is Trust.FREE and not ours:
                 buying.window = buying.window.late()
             effects.append(self._totals(buying, Pause))
         elif buying.state is State.PAUSED and trust is Trust.SERVE and bids:
@@ -464,14 +523,22 @@ class Seller:
             effects.append(Withhold(buying.connection, withhold))
         return effects + self._allow(buying)
 
-    @staticmethod
-    def _allow(buying: Buying) -> list[Effect]:
-        room = buying.room_bytes()
+    def _allow(self, buying: Buying) -> list[Effect]:
+        room = buying.room_bytes(self._room(buying)) if buying.channel else None
         allowed = None if room is None else buying.sent_bytes + room
         if allowed == buying.allowed:
             return []
         buying.allowed = allowed
         return [Allow(buying.connection, room)]
+
+    def _room(self, buying: Buying) -> Amount:
+        """What this connection may come to owe: its escrow, and what the cap leaves beside the others and
+        for blocks that are on their way out when it is withheld."""
+        assert buying.channel is not None
+        others = Amount(max(0, self._unpaid - _unpaid(buying)) // MIB)
+        others += buying.price.cost_ceil(WINDOW_MIN_BYTES)
+        left = self.unredeemed.room(buying.channel.statement.channel).minus_or_zero(others)
+        return min(buying.escrow_left, left)
 
     def _end(self, buying: Buying, say: bool = True) -> list[Effect]:
         """Over: redeem and close. The peer goes on in the free lane and may bid again."""
@@ -501,7 +568,7 @@ class Seller:
     def _acknowledge(self, buying: Buying) -> Send:
         assert buying.channel is not None
         channel, window = buying.channel, buying.window
-        granted = window.limit_bytes(buying.price, buying.escrow_left) if buying.price else 0
+        granted = window.limit_bytes(buying.price, self._room(buying)) if buying.price else 0
         identity = channel.statement.channel
         return Send(buying.connection, Ack(identity, channel.accepted, min(granted, 2**40)))
 

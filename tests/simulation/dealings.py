@@ -64,7 +64,7 @@ class Dealings:
                 self.awaited.append((client, effect.channel))
             case do.Redeem():
                 if client.kind is not Kind.HOARDER:
-                    self.soon(lambda: self._redeem(client, effect.channel))
+                    self.soon(lambda: self._redeem(client, effect.channel, effect.close))
             case do.Ban():
                 if end := client.end(effect.connection):
                     other = client.ends[effect.connection].other(end).client
@@ -142,11 +142,14 @@ class Dealings:
         if self.random.random() < self.trouble * 5:
             raise BalanceTooSmall("the ledger would rather not", field="amount")
 
-    def _redeem(self, client: Client, channel: bytes) -> None:
+    def _redeem(self, client: Client, channel: bytes, close: bool) -> None:
         held = client.saved_payee.get(channel)
         if held is not None:  # or its copy of the store is from before
-            self.ledger.redeem(channel, held.best, close=True)
-        client.seller.forget(channel)
+            self.ledger.redeem(channel, held.best, close)
+        if close:
+            client.seller.forget(channel)
+        account = self.ledger.channels[channel]
+        client.seller.redeemed(channel, account.paid, not account.open)
 
     def settle(self) -> None:
         for client, identity in list(self.awaited):

@@ -89,6 +89,7 @@ def test_every_setting_can_be_given_in_the_file(home: dict[str, str]) -> None:
         passphrase_file = "/run/secrets/speedpay"
         consumption = 1
         up_limit = "2 MiB/s"
+        risk_cap = "2.5"
         listen = "[::1]:7000"
         chain_nodes = "https://a.example, http://127.0.0.1:9/"
         chain_api_key = "0f1e-2d"
@@ -106,6 +107,7 @@ def test_every_setting_can_be_given_in_the_file(home: dict[str, str]) -> None:
         "passphrase_file": "/run/secrets/speedpay",
         "consumption": "1",
         "up_limit": str(2 * MIB),
+        "risk_cap": "2.5",
         "listen": "[::1]:7000",
         "chain_nodes": "https://a.example,http://127.0.0.1:9",
         "chain_api_key": "(set)",  # a secret is not shown
@@ -142,7 +144,7 @@ def test_an_unknown_key_in_the_file_is_refused_by_name(home: dict[str, str]) -> 
         ("consumption", "1.1"), ("consumption", "-0.1"), ("consumption", "25%"),
         ("consumption", "nan"), ("consumption", "1e-1"), ("consumption", ""),
         ("up_limit", "0"), ("up_limit", "-1"), ("up_limit", "fast"), ("up_limit", "2 MiB/min"),
-        ("up_limit", "9999999999999G"),
+        ("up_limit", "9999999999999G"), ("risk_cap", "0"), ("risk_cap", "-1"), ("risk_cap", "lots"),
         ("listen", "6881"), ("listen", "host:6881"), ("listen", "1.2.3:1"), ("listen", "::1:6881"),
         ("listen", "0.0.0.0:65536"), ("listen", ""),
         ("passphrase_file", "\0"),

@@ -17,6 +17,7 @@ from speedpay.peer.effects import (
     AddEscrow,
     Effect,
     LockEscrow,
+    Redeem,
     Send,
     Withhold,
 )
@@ -137,6 +138,9 @@ class Pair:
                     self.withheld = effect.on
                 case LockEscrow() | AddEscrow():
                     self.waiting.append(effect)
+                case Redeem() if self.ledger and not effect.close:
+                    held = self.seller._channels[effect.channel]
+                    self.seller.redeemed(effect.channel, held.accepted, False)
                 case _:
                     pass
         if self.ledger:
