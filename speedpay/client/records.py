@@ -241,6 +241,8 @@ class Records:
         revocation was changed where it was kept: to go on would be to believe a stolen key again."""
         with self._database.read() as db:
             rows = db.execute(sa.select(tables.revocations)).all()
+        if not all(isinstance(row.body, bytes) for row in rows):
+            raise Malformed("is not what was written", field="revocation")
         revoked = [read_revocation(Fields(strict.parse(row.body))) for row in rows]
         made = CertificateSet(domain).merged(
             [], [one for one in revoked if ledger_id(one.root_key) == domain.ledger_id], now
