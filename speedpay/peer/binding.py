@@ -23,14 +23,14 @@ def bound_key(message: Bound) -> bytes:
     return message.payee_key if isinstance(message, Ask) else message.statement.payer_key
 
 
-def bind(message: Bound, key: SigningKey, domain: Domain, transcript: bytes) -> Bound:
-    return replace(message, binding=key.sign("session", domain, transcript + _role(message)))
+def bind(message: Bound, key: SigningKey, domain: Domain, meeting: bytes) -> Bound:
+    return replace(message, binding=key.sign("session", domain, meeting + _role(message)))
 
 
-def check_binding(message: Bound, domain: Domain, transcript: bytes) -> None:
+def check_binding(message: Bound, domain: Domain, meeting: bytes) -> None:
     """Raises BadSignature unless the owner of the message's key is at the other end of this session."""
     name = "ask" if isinstance(message, Ask) else "open"
     verify(
-        bound_key(message), "session", domain, transcript + _role(message), message.binding,
+        bound_key(message), "session", domain, meeting + _role(message), message.binding,
         f"{name}.binding",
     )  # fmt: skip

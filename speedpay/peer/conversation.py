@@ -74,7 +74,7 @@ class Conversation:
             raise OutOfOrder("nothing is said before both hellos", field="message")
         if isinstance(message, Bound):
             assert by is not None
-            message = bind(message, by, self._domain, self._session.transcript)
+            message = bind(message, by, self._domain, self._session.meeting)
         payload = self._session.seal(self.sent_count + 1, encode(message))
         self.sent_count += 1
         return payload
@@ -96,7 +96,7 @@ class Conversation:
         elif isinstance(message, Hello):
             raise OutOfOrder("hello was said already", field="message")
         elif isinstance(message, Bound):
-            check_binding(message, self._domain, self._session.transcript)
+            check_binding(message, self._domain, self._session.meeting)
         return message
 
     def answer(self, refusal: Refused, now: float, about: int | None = None) -> ErrorMessage | None:

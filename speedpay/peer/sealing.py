@@ -3,7 +3,7 @@
 Both hellos carry a fresh X25519 key (RFC 7748). What both ends have seen of this connection is hashed into
 its *transcript*; HKDF-SHA256 (RFC 5869) makes a key for each direction of it, and every later message is
 sealed with ChaCha20-Poly1305 (RFC 8439) under its number. Who is at the other end is not known from that:
-the long-lived keys of ask and open sign the transcript (``peer/binding.py``).
+the long-lived keys of ask and open sign the meeting (``peer/binding.py``).
 
 The secret comes in as an argument; nothing here draws randomness.
 """
@@ -71,6 +71,13 @@ def transcript_of(domain: Domain, infohash: bytes, first: Side, second: Side) ->
     ).digest()  # fmt: skip
 
 
+def meeting_of(first: Side, second: Side) -> bytes:
+    """What the long-lived keys sign of a session: fresh keys, and neither content nor peers. A signature of
+    the transcript would prove to anybody what its maker bought or sold."""
+    body = first.ephemeral + second.ephemeral
+    return hashlib.sha256(b"speedpay/v1/meeting\x00" + body).digest()
+
+
 def _shared_secret(secret: bytes, ephemeral: bytes) -> bytes:
     """Raises Malformed for a point of low order, with which the secret would be known to everybody."""
     own = X25519PrivateKey.from_private_bytes(secret)
@@ -97,9 +104,10 @@ def unpad(plaintext: bytes) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One end's. ``transcript`` is the same at both ends, the keys are the other way round."""
+    """One end's. ``transcript`` and ``meeting`` are the same at both ends, the keys the other way round."""
 
     transcript: bytes
+    meeting: bytes
     _sending: ChaCha20Poly1305 = field(repr=False)
     _receiving: ChaCha20Poly1305 = field(repr=False)
 
@@ -120,8 +128,8 @@ class Session:
         from_first = ChaCha20Poly1305(material[:_KEY_BYTES])
         from_second = ChaCha20Poly1305(material[_KEY_BYTES:])
         if we_are_first:
-            return cls(transcript, from_first, from_second)
-        return cls(transcript, from_second, from_first)
+            return cls(transcript, meeting_of(first, second), from_first, from_second)
+        return cls(transcript, meeting_of(first, second), from_second, from_first)
 
     def seal(self, number: int, message: bytes) -> bytes:
         """``number``: of this message among those that we send; never twice in a session."""

@@ -33,6 +33,7 @@ class Side:
 @dataclass(frozen=True)
 class Session:
     transcript: bytes
+    meeting: bytes
     send_key: bytes
     receive_key: bytes
 
@@ -56,7 +57,9 @@ class Session:
             raise Refused("malformed", 0) from None
         keys = HKDF(SHA256(), 64, transcript, b"speedpay/v1/seal").derive(shared)
         low, high = keys[:32], keys[32:]
-        return cls(transcript, low, high) if mine is first else cls(transcript, high, low)
+        meeting = sha256(b"speedpay/v1/meeting\0", first.ephemeral, second.ephemeral)
+        mine_first = (low, high) if mine is first else (high, low)
+        return cls(transcript, meeting, *mine_first)
 
     def seal(self, number: int, message: bytes) -> bytes:
         plain = _padded(message)
@@ -79,7 +82,7 @@ class Session:
 
     def binding_body(self, role: int) -> bytes:
         """``role``: 0 for an ask, 1 for an open."""
-        return self.transcript + bytes([role])
+        return self.meeting + bytes([role])
 
 
 def ephemeral_of(secret: bytes) -> bytes:

@@ -84,7 +84,7 @@ VOUCHER = Voucher.sign(PAYER, DOMAIN, CHANNEL, Amount(1_525))
 CERTIFICATE = Certificate.issue(ROOT, DOMAIN.network, RESPONSE.public, 1_790_000_000, 1_900_000_000)
 CERTIFICATES = CertificateSet(DOMAIN, (CERTIFICATE,))
 #: What asks and opens are bound to, here.
-TRANSCRIPT = session(DOMAIN, "buyer").transcript
+MEETING = session(DOMAIN, "buyer").meeting
 ASK = Ask(
     3_000_001, PAYEE.public, Price(24_414), frozenset(MoneyClass), Amount(1_000), Share(250_000),
     1_800_000_600, bytes(64),
@@ -102,11 +102,11 @@ REOPEN = Open(TOPPED_UP, SIGNED_TOP_UP.signature, Amount(1_525))
 MESSAGES: dict[str, Message] = {
     "hello": hello(DOMAIN, "buyer"),
     "hello of one that knows more": replace(hello(DOMAIN, "seller"), versions=(1, 2)),
-    "ask": bind(ASK, PAYEE, DOMAIN, TRANSCRIPT),
+    "ask": bind(ASK, PAYEE, DOMAIN, MEETING),
     "bid": Bid(7, Price(24_414), 2**20, 180),
     "quote": Quote(7, Price(24_414), 2**20, Share(750_000), 9),
-    "open": bind(OPEN, PAYER, DOMAIN, TRANSCRIPT),
-    "open after a reconnect": bind(REOPEN, PAYER, DOMAIN, TRANSCRIPT),
+    "open": bind(OPEN, PAYER, DOMAIN, MEETING),
+    "open after a reconnect": bind(REOPEN, PAYER, DOMAIN, MEETING),
     "topup": TopUp(TOPPED_UP, SIGNED_TOP_UP.signature),
     "voucher": VoucherMessage(CHANNEL, VOUCHER.cumulative, VOUCHER.signature, 65_536, 16_384),
     "ack": Ack(CHANNEL, Amount(1_525), 131_072),

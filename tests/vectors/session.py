@@ -109,8 +109,8 @@ def refused_bindings(
     ask, opened = messages["ask"], messages["open"]
     assert isinstance(ask, Ask)
     assert isinstance(opened, Open)
-    here = session(domain, "buyer").transcript
-    elsewhere = session(domain, "buyer", bytes(20)).transcript
+    here = session(domain, "buyer").meeting
+    elsewhere = hashlib.sha256(b"another meeting").digest()
     return {
         "an ask of another connection": bind(ask, payee, domain, elsewhere),
         "an ask by another key": bind(ask, payer, domain, here),
@@ -135,7 +135,7 @@ def _refusal(domain: Domain, number: int, payload: bytes) -> Json:
 
 
 def _bound(domain: Domain, message: Ask | Open) -> Json:
-    body = session(domain, "buyer").transcript + (b"\x00" if isinstance(message, Ask) else b"\x01")
+    body = session(domain, "buyer").meeting + (b"\x00" if isinstance(message, Ask) else b"\x01")
     check_binding(message, domain, body[:-1])
     return {
         "key": bound_key(message).hex(), "kind": "session", "body": body.hex(),
@@ -170,6 +170,7 @@ def session_file(
         "first": first,
         "second": second,
         "transcript": session(domain, "buyer").transcript.hex(),
+        "meeting": session(domain, "buyer").meeting.hex(),
         "shared_secret": shared.hex(),
         "keys": {f"from {name}": key.hex() for name, key in keys(domain).items()},
         "sealed": [

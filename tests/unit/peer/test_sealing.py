@@ -125,7 +125,7 @@ def test_a_binding_of_another_session_or_key_is_refused(name: str) -> None:
     message = decode(bytes.fromhex(VECTORS["refused_bindings"][name]["bytes"]))
     assert isinstance(message, Ask | Open)
     with pytest.raises(BadSignature) as refused:
-        check_binding(message, DOMAIN, BUYER.transcript)
+        check_binding(message, DOMAIN, BUYER.meeting)
     assert (refused.value.field or "").endswith(".binding")
 
 
@@ -370,13 +370,23 @@ def test_nobody_shows_the_ask_or_channel_of_another(message: Ask | Open, owner: 
 
 def test_an_ask_does_not_pass_for_an_open_of_the_same_key() -> None:
     """The role is signed, too."""
-    body = BUYER.transcript
+    body = BUYER.meeting
     opened = replace(OPEN, binding=PAYER.sign("session", DOMAIN, body + b"\x00"))
     with pytest.raises(BadSignature):
         check_binding(opened, DOMAIN, body)
     check_binding(
         replace(opened, binding=PAYER.sign("session", DOMAIN, body + b"\x01")), DOMAIN, body
     )
+
+
+def test_what_a_key_signs_of_a_session_names_no_content() -> None:
+    """Else each of two that met could prove to others what the owner of a key bought or sold."""
+    here, elsewhere = session(DOMAIN, "buyer"), session(DOMAIN, "buyer", bytes(20))
+    assert here.transcript != elsewhere.transcript
+    first, second = sorted(hello(DOMAIN, name).ephemeral for name in SECRETS)
+    met_by_hand = hashlib.sha256(b"speedpay/v1/meeting\0" + first + second).digest()
+    assert here.meeting == elsewhere.meeting == SELLER.meeting == met_by_hand
+    assert VECTORS["meeting"] == met_by_hand.hex()
 
 
 def test_no_secret_is_shown_by_what_is_printed() -> None:
