@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from speedpay.market.metering import BLOCK_BYTES
 from speedpay.units import MIB, ZERO, Amount, Price, Value
 
 WINDOW_MIN_BYTES = 64 * 1024
@@ -72,12 +73,23 @@ class Window:
         return max(0, -(-self._room(price, escrow_left) // price.utok_per_mib))
 
     def _room(self, price: Price, escrow_left: Amount) -> int:
-        """In µtok·byte/MiB. Nothing can be paid of less than one µtok: at the lowest prices the window is
-        that."""
+        """In µtok·byte/MiB. Nothing can be paid of less than one µtok, nor of a part of a block: at the
+        lowest prices the window is one of each, or a buyer would wait for the rest of a block for which
+        it is to pay before it comes."""
         if not escrow_left:
             return 0
         limit = self.limit_bytes(price, escrow_left) * price.utok_per_mib
-        return max(limit, MIB) - self.exposure(price)
+        least = min(MIB + BLOCK_BYTES * price.utok_per_mib, escrow_left.utok * MIB)
+        if price.utok_per_mib * (WINDOW_MIN_BYTES - BLOCK_BYTES) >= MIB:
+            least = MIB
+        return max(limit, least) - self.exposure(price)
+
+    def unpaid_bytes(self, before: int = 0) -> int:
+        """Of the billed bytes, and of ``before``, which were due when the channel was shown. By what was
+        really billed for them: the bid in force may be any when this is asked."""
+        due = self.due.numerator
+        unpaid = max(0, due - self.paid.utok * MIB)
+        return (self.billed_bytes + before) * unpaid // due if due else 0
 
     def served(self, byte_count: int, price: Price, bid: Price | None = None) -> Window:
         """``price``: of the block's request; ``bid``: now in force, if that is another."""
@@ -96,8 +108,11 @@ class Window:
         """A voucher raised the total by ``amount``. ``refused_bytes`` is the buyer's own running count."""
         in_window = self.paid_in_window + amount
         size = self.size_bytes
-        # Bytes, too: at the lowest prices one µtok would be good for any window.
-        if in_window.utok >= price.utok_per_mib * size // MIB and self.billed_bytes >= size:
+        # By what was billed, too: a bid may be lowered for just the moment of the payment. And bytes: at
+        # the lowest prices one µtok would be good for any window.
+        billed = self.due.numerator * size // max(1, self.billed_bytes)
+        worth = max(price.utok_per_mib * size, billed) // MIB
+        if in_window.utok >= worth and self.billed_bytes >= size:
             most = max(
                 WINDOW_MAX_BYTES, (self.paid + amount).bytes_at_floor(price) // TRUST_DIVISOR
             )

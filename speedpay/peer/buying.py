@@ -8,7 +8,13 @@ from speedpay.channel.life import State
 from speedpay.channel.payee import PayeeChannel
 from speedpay.channel.receipt import NO_INFOHASH
 from speedpay.market.allocator import Demand
-from speedpay.market.window import FORGIVEN_BYTES, FORGIVEN_DIVISOR, WINDOW_MAX_BYTES, Window
+from speedpay.market.window import (
+    FORGIVEN_BYTES,
+    FORGIVEN_DIVISOR,
+    TRUST_DIVISOR,
+    WINDOW_MAX_BYTES,
+    Window,
+)
 from speedpay.peer.bids import Bids
 from speedpay.peer.bucket import Bucket
 from speedpay.signing import SigningKey
@@ -29,7 +35,8 @@ class Buying:
     not. ``held``: the buyer asked for the pause. ``ended``: channels that ended on this connection, with
     the total held and the bytes billed. ``billed_at``: the price of the newest block on the bill.
     ``infohash``: 20 bytes, of what is sold. ``sent_bytes``: payload that left so far, billed or not, and
-    ``allowed``: the total of that at which the native side withholds.
+    ``allowed``: the total of that at which the native side withholds. ``carried``: bytes that earlier
+    connections left unpaid and that are on this one's bill.
     """
 
     connection: int
@@ -57,6 +64,7 @@ class Buying:
     infohash: bytes = NO_INFOHASH
     sent_bytes: int = 0
     allowed: int | None = None
+    carried: int = 0
 
     @property
     def price(self) -> Price:
@@ -70,6 +78,11 @@ class Buying:
         )
 
     @property
+    def judged(self) -> Price:
+        """What the window is measured by: a bid that is raised widens it for what is billed at that bid."""
+        return min(self.price, self.billed_at) if self.billed_at else self.price
+
+    @property
     def escrow_left(self) -> Amount:
         if self.channel is None:
             return ZERO
@@ -77,8 +90,11 @@ class Buying:
 
     @property
     def unpaid_bytes(self) -> int:
-        """At the bid in force, less what is forgiven; negative when paid ahead."""
-        return self.window.exposure(self.price) // max(1, self.price.utok_per_mib)
+        """Less an eighth of what was paid for, which is trust that was earned: a fast buyer has that much on
+        its way to it. What it says of refused bytes does not count, as nobody can check it."""
+        unpaid = self.window.unpaid_bytes(self.carried)
+        paid = self.window.billed_bytes + self.carried - unpaid
+        return max(0, unpaid - paid // TRUST_DIVISOR)
 
     def demand(self, price: Price) -> Demand:
         return Demand(self.connection, price, self.place)
@@ -92,7 +108,7 @@ class Buying:
         """
         if self.state is not State.ACTIVE or self.window.size_bytes >= WINDOW_MAX_BYTES:
             return None
-        return self.window.room_bytes(self.price, left) if self.price else None
+        return self.window.room_bytes(self.judged, left) if self.price else None
 
     def uses(self, channel: bytes) -> bool:
         return self.channel is not None and self.channel.statement.channel == channel
@@ -106,12 +122,20 @@ class Buying:
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What a channel left unpaid (µtok·byte/MiB) on connections that ended, of how many billed bytes."""
+    """What a channel left unpaid (µtok·byte/MiB, and in bytes) on connections that ended, of how many billed
+    bytes."""
 
     unpaid: int = 0
     billed_bytes: int = 0
+    unpaid_bytes: int = 0
 
-    def is_too_much(self, price: Price) -> bool:
+    def is_too_much(self) -> bool:
         """More than what is forgiven anyway: else each reconnect would be good for one more window."""
         forgiven = max(FORGIVEN_BYTES, self.billed_bytes // FORGIVEN_DIVISOR)
-        return self.unpaid > forgiven * price.utok_per_mib
+        return self.unpaid_bytes > forgiven
+
+    def claimed(self, value: int) -> tuple[Past, int]:
+        """Less what its payer says that it signed, and will send; and how many bytes that is."""
+        part = min(value, self.unpaid)
+        back = self.unpaid_bytes * part // self.unpaid if self.unpaid else 0
+        return Past(self.unpaid - part, self.billed_bytes, self.unpaid_bytes - back), back

@@ -26,6 +26,7 @@ from speedpay.errors import (
 )
 from speedpay.market.allocator import Demand
 from speedpay.market.debts import Debts
+from speedpay.market.metering import BLOCK_BYTES
 from speedpay.market.quote import expected_rates, expected_share
 from speedpay.market.window import WINDOW_MIN_BYTES, Trust, Window
 from speedpay.peer.bids import keep_bids, price_in_force
@@ -83,7 +84,7 @@ class Terms:
 
 def _unpaid(buying: Buying) -> int:
     """In µtok·byte/MiB."""
-    return max(0, buying.window.exposure(buying.price)) if buying.channel else 0
+    return max(0, buying.window.exposure(buying.judged)) if buying.channel else 0
 
 
 def _load(demands: Sequence[Demand], asking: Buying) -> int:
@@ -222,11 +223,12 @@ class Seller:
             return
         identity = buying.channel.statement.channel
         past = self._past.get(identity, Past())
-        unpaid = max(0, buying.window.exposure(buying.price))
+        unpaid = max(0, buying.window.exposure(buying.judged))
         self._debts.left(buying.place, buying.unpaid_bytes, now)
         self._past[identity] = Past(
-            past.unpaid + unpaid, past.billed_bytes + buying.window.billed_bytes
-        )
+            past.unpaid + unpaid, past.billed_bytes + buying.window.billed_bytes,
+            past.unpaid_bytes + buying.unpaid_bytes,
+        )  # fmt: skip
         self._idle[identity] = now
 
     # --- what time does --------------------------------------------------------------------------
@@ -239,6 +241,7 @@ class Seller:
                 effects += self._ask(buying, utc)
             held = buying.channel
             if held is not None and utc > held.statement.expiry - EXPIRY_MARGIN_S:
+                self._debts.left(buying.place, buying.unpaid_bytes, now)
                 effects += self._end(buying)
             effects += self._judge(buying, now)
         for channel, since in list(self._idle.items()):
@@ -402,7 +405,7 @@ class Seller:
             # Also what an honest buyer meets that comes back before its old connection is seen to end.
             raise OverLimit("is in use on another connection", field="statement.channel")
         past = self._past.get(identity, Past())
-        if past.is_too_much(buying.price):
+        if past.is_too_much():
             raise ChannelClosed("left too much unpaid before", field="statement.channel")
         if identity not in self._channels and self._debts.is_too_much(buying.place, now):
             raise OverLimit("too much was left unpaid by this address", field="open")
@@ -419,8 +422,8 @@ class Seller:
         # What was signed before this connection is owed from before it: a lost voucher follows.
         owed = message.signed.minus_or_zero(channel.accepted)
         buying.window = Window(due=Value(owed.utok * MIB))
-        self._debts.paid(buying.place, buying.unpaid_bytes, now)
-        self._past[identity] = Past(max(0, past.unpaid - owed.utok * MIB), past.billed_bytes)
+        self._past[identity], buying.carried = past.claimed(owed.utok * MIB)
+        self._debts.paid(buying.place, buying.carried, now)
         self._channels[identity] = channel
         self._idle.pop(identity, None)
         saved = SavePayee(channel, opened)
@@ -483,6 +486,7 @@ class Seller:
             return []  # it crossed our stop
         self._confirmed(buying, message.channel)
         if isinstance(message, StopMessage):
+            self._debts.left(buying.place, buying.unpaid_bytes, now)
             return self._end(buying, say=False)
         if buying.held is isinstance(message, Pause):
             raise OutOfOrder("repeats what was asked before", field="message")
@@ -500,9 +504,13 @@ class Seller:
         """Serve, withhold, fall back to the free lane or end: what the window and the bid say."""
         if buying.channel is None or buying.state not in (State.ACTIVE, State.PAUSED):
             return []
-        buying.window, trust = buying.window.at(buying.price, self._room(buying), now)
-        # Full by our own cap: the payer did nothing wrong, and the sale waits for the ledger.
-        ours = not buying.window.is_full(buying.price, buying.escrow_left)
+        buying.window, trust = buying.window.at(buying.judged, self._room(buying), now)
+        # Full by our own cap: the payer did nothing wrong, and the sale waits for the ledger. If it owes
+        # more than it cannot pay yet, it is no better than any: else a few would keep all others waiting.
+        owes = (
+            buying.window.exposure(buying.judged) > buying.judged.utok_per_mib * BLOCK_BYTES + MIB
+        )
+        ours = not (owes or buying.window.is_full(buying.judged, buying.escrow_left))
         if trust is Trust.END and not ours:
             self._debts.left(buying.place, buying.unpaid_bytes, now)
             return self._end(buying)
@@ -568,7 +576,7 @@ class Seller:
     def _acknowledge(self, buying: Buying) -> Send:
         assert buying.channel is not None
         channel, window = buying.channel, buying.window
-        granted = window.limit_bytes(buying.price, self._room(buying)) if buying.price else 0
+        granted = window.limit_bytes(buying.judged, self._room(buying)) if buying.price else 0
         identity = channel.statement.channel
         return Send(buying.connection, Ack(identity, channel.accepted, min(granted, 2**40)))
 

@@ -75,11 +75,12 @@ class Unredeemed:
 
     def lost(self, channel: bytes) -> Amount:
         """The ledger does not know this channel: what it holds stays at risk for ever, so that whoever
-        forged it cannot come again for as much."""
+        forged it cannot come again for as much. Not so from before a restart: no revocation would ever
+        write it off, and each start would find it again."""
         held = self._held.pop(channel, None)
         if held is None:
             return ZERO
-        if held.key in self._revoked:
+        if held.key in self._revoked or held.key == NO_KEY:
             self._count(held.key, held.open, ZERO)
         else:
             self._lost[held.key] = self._lost.get(held.key, ZERO) + held.open

@@ -128,6 +128,15 @@ def test_what_was_lost_cannot_be_taken_once_more() -> None:
     assert any("they are lost" in effect.text for effect in thief.said if isinstance(effect, Note))
 
 
+def test_what_was_lost_before_a_restart_does_not_end_all_sales_after_it() -> None:
+    held = Unredeemed(CAP, [RESPONSE.public])
+    held.accepted(b"forged", CAP)  # from the store, whose ledger does not know it
+    held.vouched(b"good", RESPONSE.public)
+    assert held.room(b"good") == ZERO
+    assert held.lost(b"forged") == CAP
+    assert held.room(b"good") == CAP
+
+
 def test_a_sale_goes_on_when_the_ledger_has_confirmed() -> None:
     payer = Thief(seller_with())
     payer.come(1)
