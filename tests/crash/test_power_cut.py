@@ -108,7 +108,7 @@ def test_with_synchronous_normal_acknowledged_writes_are_lost_and_that_is_notice
     with mock.patch.object(wal, "switch_on", normal):
         count, wrong = replay(workload, place, 0, every=4)
     lost = [one for one in wrong if "lost: " in one]
-    assert len(lost) > count // 10
+    assert len(lost) > count // 50
     closing_line(
         f"power cut, {workload.name} with synchronous=NORMAL: {len(lost)} of {count} states lost"
     )

@@ -75,7 +75,7 @@ def test_deluged_pays_a_seeder_is_paid_by_a_buyer_and_is_ordinary_without_the_pl
     seeding = town.seed(seller, content, origin, "--up-limit", "2MiB/s")
     with deluged_in(tmp_path) as deluged:
         deluged.enable(user)
-        ours = {line.split()[-1] for line in deluged.maps() if SITE_PACKAGES in line}
+        ours = {line.split(maxsplit=5)[-1] for line in deluged.maps() if SITE_PACKAGES in line}
         assert ours == {load_native().__file__}, "of our libraries deluged has but the extension"
         with pytest.raises(InvalidSetting, match="max_spend: must be"):
             deluged.call("speedpay.set_config", {"pay": "auto", "max_spend": "-1"})
