@@ -74,9 +74,10 @@ class Unredeemed:
             self._count(held.key, held.open, ZERO)
 
     def lost(self, channel: bytes) -> Amount:
-        """The ledger does not know this channel: what it holds stays at risk for ever, so that whoever
-        forged it cannot come again for as much. Not so from before a restart: no revocation would ever
-        write it off, and each start would find it again."""
+        """The ledger does not know this channel. What it holds counts against its key for ever, which is no
+        longer proven, so that whoever forged it cannot come again for as much; but not against other keys.
+        Not so from before a restart: no revocation would ever write it off, and each start would find it
+        again."""
         held = self._held.pop(channel, None)
         if held is None:
             return ZERO
@@ -84,6 +85,7 @@ class Unredeemed:
             self._count(held.key, held.open, ZERO)
         else:
             self._lost[held.key] = self._lost.get(held.key, ZERO) + held.open
+            self._total -= held.open
         return held.open
 
     def revoked(self, keys: Iterable[bytes]) -> list[bytes]:
@@ -92,7 +94,7 @@ class Unredeemed:
         fresh = set(keys) - self._revoked
         self._revoked |= fresh
         for key in fresh & self._lost.keys():
-            self._count(key, self._lost.pop(key), ZERO)
+            self._under[key] -= self._lost.pop(key)
         return [channel for channel, held in self._held.items() if held.key in fresh and held.open]
 
     def room(self, channel: bytes) -> Amount:
@@ -112,7 +114,7 @@ class Unredeemed:
         return found
 
     def _risk(self, key: bytes) -> Risk:
-        proven = key in self._proven and key not in self._revoked
+        proven = key in self._proven and key not in self._revoked and key not in self._lost
         return Risk(self._total, self._under.get(key, ZERO), proven)
 
     def _count(self, key: bytes, before: Amount, after: Amount) -> None:

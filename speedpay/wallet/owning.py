@@ -34,13 +34,25 @@ def consent_of(opened: Unlocked, account: bytes, changes: int) -> Consent:
 
 
 def rotate(keystore: Keystore, opened: Unlocked, ledger: LedgerClient) -> Unlocked:
-    """The account, held by the wallet's next key. Raises what ``_carry`` raises."""
-    place = opened.place
-    assert place.account is not None
-    changes = place.tenure.changes + 1
-    consent = consent_of(opened, place.account, changes)
-    after = replace(place.tenure, changes=changes, pending=None)
-    return _carry(keystore, opened, ledger, consent, after)
+    """The account, held by the wallet's next key that has none. Raises what ``_carry`` raises.
+
+    Who has seen a key may have made an account for it, so that it could never take this one.
+    """
+    account, tenure = opened.place.account, opened.place.tenure
+    assert account is not None
+    tried = range(tenure.changes + 1, MOST_CHANGES)
+    if tenure.pending is not None:  # killed on the way: it may have been at a later key
+        begun = (at for at in tried if consent_of(opened, account, at) == tenure.pending.consent)
+        tried = range(next(begun, tried.start), MOST_CHANGES)
+    for changes in tried:
+        after = replace(tenure, changes=changes, pending=None)
+        try:
+            return _carry(keystore, opened, ledger, consent_of(opened, account, changes), after)
+        except NotAllowed as error:
+            if error.field != "to":
+                raise
+        opened = keystore.hold(opened, replace(tenure, pending=None))
+    raise NotAllowed(f"none of the first {MOST_CHANGES} keys of these words is free", field="to")
 
 
 def hand_over(

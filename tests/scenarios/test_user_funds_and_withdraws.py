@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -92,6 +93,20 @@ def test_nothing_is_signed_without_tokens_trx_or_a_yes(place: Town) -> None:
         assert not list((who.home / "wallet").glob("*.job"))
 
 
+def _interrupted(process: subprocess.Popen[str]) -> str:
+    """What it said. Python swallows an interrupt that comes while an object is being finalised: a user
+    presses again."""
+    deadline = time.monotonic() + WAIT_S
+    try:
+        while time.monotonic() < deadline:
+            process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.communicate(timeout=2)[1]
+        raise AssertionError("it does not end")
+    finally:
+        process.kill()
+
+
 def test_ctrl_c_at_any_time_and_the_same_command_never_deposits_twice(place: Town) -> None:
     person = place.person(tok=20)
     for pause_s in (0.9, 1.3):
@@ -100,8 +115,7 @@ def test_ctrl_c_at_any_time_and_the_same_command_never_deposits_twice(place: Tow
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
         time.sleep(pause_s)  # wherever it is by then
-        process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=WAIT_S)
+        said = _interrupted(process)
         assert process.returncode == 130, said
         place.node.mine(3)
     with place.busy():

@@ -190,6 +190,21 @@ def test_a_changed_key_keeps_the_account_and_is_found_again_from_the_words(
     assert again.json("balance")["token"] == "700"
 
 
+def test_a_key_for_which_somebody_made_an_account_is_passed_over(
+    home: Callable[[str], Home],
+) -> None:
+    ann = home("ann").with_account()
+    opened = ann.unlock()
+    with LedgerClient(ann.url) as ledger:
+        for changes in (1, 2):
+            open_account(ledger, opened.keys_after(changes).identity, Place("devnet", ann.url))
+        # It was killed when the ledger had refused the first of them.
+        assert die_at(5, ann.keystore, opened, ann.url)
+    ann.json("wallet", "rotate-key")
+    assert ann.keystore.place().tenure == Tenure(3)
+    assert ann.json("balance")
+
+
 class Killed(BaseException):
     """The process is gone: nothing after this line runs."""
 

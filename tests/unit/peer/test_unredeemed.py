@@ -137,6 +137,19 @@ def test_what_was_lost_before_a_restart_does_not_end_all_sales_after_it() -> Non
     assert held.room(b"good") == CAP
 
 
+def test_what_was_lost_under_one_key_is_no_loss_of_another() -> None:
+    held = Unredeemed(CAP, [RESPONSE.public, NEXT.public])
+    held.vouched(b"forged", RESPONSE.public)
+    held.vouched(b"same", RESPONSE.public)
+    held.vouched(b"good", NEXT.public)
+    held.accepted(b"forged", CAP)
+    assert held.lost(b"forged") == CAP
+    assert held.room(b"same") == ZERO
+    assert held.room(b"good") == CAP
+    held.revoked([RESPONSE.public])
+    assert held.room(b"same") == first_cap(CAP)
+
+
 def test_a_sale_goes_on_when_the_ledger_has_confirmed() -> None:
     payer = Thief(seller_with())
     payer.come(1)
