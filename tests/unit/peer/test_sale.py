@@ -27,6 +27,7 @@ from speedpay.market.bidder import Plan
 from speedpay.market.gain import Rules
 from speedpay.market.metering import BLOCK_BYTES, on_account_limit
 from speedpay.peer.bids import keep_bids, price_in_force
+from speedpay.peer.collecting import KEEP_IDLE_S
 from speedpay.peer.effects import (
     AddEscrow,
     AwaitClose,
@@ -55,7 +56,7 @@ from speedpay.peer.messages import (
 )
 from speedpay.peer.sale import Rate
 from speedpay.peer.selection import MAX_PAID_CHANNELS, PROVE_S
-from speedpay.peer.seller import KEEP_IDLE_S, Seller, Terms
+from speedpay.peer.seller import Seller, Terms
 from speedpay.signing import Domain
 from speedpay.units import KIB, MIB, ZERO, Amount, MoneyClass, Price, Share
 from tests.unit.peer.pair import UTC, Pair, statement
