@@ -10,8 +10,9 @@ from fractions import Fraction
 from pathlib import Path
 
 from speedpay.client.loop import Client, Watch
-from speedpay.client.market import Market, Purchase
+from speedpay.client.market import Market
 from speedpay.client.preview import FORECAST_S, GIVE_UP_S, Forecast, Preview, forecast
+from speedpay.client.purchases import Purchase
 from speedpay.client.records import Ended, Records
 from speedpay.client.store import StoredPlan
 from speedpay.errors import (
@@ -187,7 +188,7 @@ class Download:
             )  # fmt: skip
             plan = (stored.plan.replan(plan) if stored else plan).start()
             stored = self._client.store.save_plan(self._torrent.infohash, plan, money_class)
-        self._purchase = market.buy(stored, status.piece_length, payment.shade)
+        self._purchase = market.purchases.buy(stored, status.piece_length, payment.shade)
         self._preview = Preview(market, self._torrent)
 
     async def _balance(self, stored: StoredPlan | None) -> tuple[Amount, MoneyClass]:

@@ -19,8 +19,9 @@ from speedpay.client.account import Account
 from speedpay.client.heads import Heads, write_evidence
 from speedpay.client.lanes import Lanes, Uplink
 from speedpay.client.locks import LOCKS, TorrentLocks
-from speedpay.client.market import Market, Purchase
+from speedpay.client.market import Market
 from speedpay.client.patience import until_answered
+from speedpay.client.purchases import Purchase
 from speedpay.client.records import Records
 from speedpay.client.redeemer import Redeemer
 from speedpay.client.store import Store
@@ -185,13 +186,13 @@ class Client:
         if market is None or purchase is None or self._completed.get(infohash) is purchase:
             return
         if not purchase.buyer.finished:
-            market.complete(infohash)
-        await self._until(lambda: not market.unsettled(infohash), LAST_VOUCHER_S)
+            market.purchases.complete(infohash)
+        await self._until(lambda: not market.purchases.unsettled(infohash), LAST_VOUCHER_S)
         self._completed[infohash] = purchase
         try:
             async with asyncio.timeout(LAST_VOUCHER_S):
-                await market.deposit_unacknowledged(infohash)
-                await self._until(lambda: not market.unclosed(infohash), LAST_VOUCHER_S)
+                await market.purchases.deposit_unacknowledged(infohash)
+                await self._until(lambda: not market.purchases.unclosed(infohash), LAST_VOUCHER_S)
         except TimeoutError:
             _log.info("the ledger has not settled everything yet; the next start goes on")
 
@@ -362,7 +363,7 @@ class Client:
             if self._locks.take(stored.infohash):
                 if channel.acknowledged < channel.signed:
                     deposits.append(market.escrow.deposit(channel, stored.infohash))
-                market.await_close(channel.statement.channel)
+                market.funding.await_close(channel.statement.channel)
         self._spawn(self._release(market, deposits))
 
     async def _release(self, market: Market, deposits: list[Coroutine[Any, Any, None]]) -> None:

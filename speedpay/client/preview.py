@@ -41,7 +41,7 @@ class Preview:
     def ask(self, prices: Callable[[Price], Sequence[Price]], *, again: bool) -> None:
         """Ask every peer about ``prices(its ask)``, at most eight of which zero is the free lane; call it
         a few times a second. ``again``: also who has answered, once a second."""
-        self._market.inquire(self._torrent.infohash, prices, again)
+        self._market.purchases.inquire(self._torrent.infohash, prices, again)
 
     def measure(self) -> None:
         """Notice what each peer has given so far; what came after the first second is a rate."""
@@ -60,7 +60,7 @@ class Preview:
     def scene(self, remaining_bytes: int, *, from_nothing: bool = False) -> Scene:
         """``from_nothing``: as it would be without the pieces that are here already."""
         holdings = self._torrent.holdings(from_nothing=from_nothing)
-        answers = self._market.inquirer(self._torrent.infohash).answers
+        answers = self._market.purchases.inquirer(self._torrent.infohash).answers
         met = {
             (peer.address, peer.port): peer
             for peer in self._market.peers.values()

@@ -392,7 +392,7 @@ def test_a_top_up_of_a_channel_that_its_payee_has_just_closed_frees_the_budget(t
             (purchase,) = market.purchases.values()
             free, more = purchase.buyer.purse.budget.free(), Amount(7)
             purchase.buyer.purse.budget = purchase.buyer.purse.budget.lock(more)
-            await market._add(purchase, AddEscrow(0, bytes(32), more))
+            await market.funding.add(purchase, AddEscrow(0, bytes(32), more))
             assert purchase.buyer.purse.budget.free() == free
             assert (await buying).paid
 

@@ -83,7 +83,7 @@ def _hear(world: World, link: Link, end: End, payload: bytes) -> None:
 def _dispatch(
     world: World, client: Client, end: End, message: Message, utc: int
 ) -> list[do.Effect]:
-    """As ``client/market.py`` does it."""
+    """As ``client/receiving.py`` does it."""
     if isinstance(message, Hello):
         return client.seller.met(end.number, client.payee_key, str(end.number), True, utc, INFOHASH)
     selling = isinstance(message, _EITHER_WAY) and client.seller.has_channel(
